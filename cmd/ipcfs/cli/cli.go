@@ -1,0 +1,91 @@
+// Package cli is the command ipcfs: a file for each subcommand. It is a package of its own so that the test binary can be the command.
+//
+// Exit status: 0, 1 if something went wrong, 2 if the command line was wrong. An error is one line on standard error that says what
+// was wrong and what to do.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// Main runs the command line of the process and returns its exit status.
+func Main() int {
+	root := newRoot()
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return exitOK
+	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(os.Stderr, "%s: %v (see '%s --help')\n", cmd.CommandPath(), err, cmd.CommandPath())
+		return exitUsage
+	}
+	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
+	return exitError
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ipcfs",
+		Short: "An IPC namespace that is a directory",
+		Long: `ipcfs mounts a directory in which every file is an IPC object with the semantics of the
+kernel's own. Creating a file under DIR/pipes makes a pipe: what one process writes into
+it another one reads, in order, each byte once, with the blocking, the limits and the
+errors of a FIFO.
+
+  ipcfs mount ~/ipc             # the mount is ready when the command returns
+  echo hello > ~/ipc/pipes/p &  # waits for a reader, as on a FIFO
+  cat ~/ipc/pipes/p             # hello
+  cat ~/ipc/proc/pipes          # who has which pipe open, and who waits
+  ipcfs umount ~/ipc`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newMount(), newUmount(), newDoctor(), newVersion())
+	return root
+}
+
+// oneDir is the check for commands that take one directory.
+func oneDir(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("exactly one directory is needed, %d given", len(args))
+	}
+	return nil
+}
+
+// noArgs is the check for commands that take none.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+// completeDirs lets the shell complete directories.
+func completeDirs(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}

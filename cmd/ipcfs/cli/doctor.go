@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"ipcfs/fs/conn"
+)
+
+// finding is what doctor found out about one thing.
+type finding struct {
+	what   string
+	ok     bool
+	detail string
+	remedy string // if not ok
+}
+
+func newDoctor() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this machine can and cannot do",
+		Long: `Look at what ipcfs needs from this machine and say for each what is missing and what to do.
+The exit status is 0 if the user who asks can mount.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			findings, canMount := examine()
+			if err := printFindings(cmd.OutOrStdout(), findings); err != nil {
+				return err
+			}
+			if !canMount {
+				return errors.New("mounting will not work here; see the remedies above")
+			}
+			return nil
+		},
+	}
+}
+
+func printFindings(w io.Writer, findings []finding) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, f := range findings {
+		mark, text := "ok", f.detail
+		if !f.ok {
+			mark, text = "no", f.detail+"; "+f.remedy
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", mark, f.what, text)
+	}
+	return t.Flush()
+}
+
+// examine looks at the machine, and says whether the user can mount.
+func examine() (findings []finding, canMount bool) {
+	release, major, minor := kernelRelease()
+	findings = append(findings, finding{"kernel", major > 5 || major == 5 && minor >= 14, "Linux " + release, "ipcfs is made for Linux 5.14 or later"})
+
+	device := finding{what: "/dev/fuse", ok: true, detail: "can be opened"}
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(fd)
+	} else {
+		device.ok = false
+		device.detail = fmt.Sprintf("cannot be opened: %v", err)
+		device.remedy = "load the module (modprobe fuse), give the container the device (--device /dev/fuse), or chmod 666 it as udev does"
+	}
+	findings = append(findings, device)
+
+	admin := hasSysAdmin()
+	rights := finding{"mount(2)", admin, "allowed: CAP_SYS_ADMIN", ""}
+	if !admin {
+		rights.detail, rights.remedy = "not allowed without CAP_SYS_ADMIN", "mount as root, or through fusermount3"
+	}
+	findings = append(findings, rights)
+
+	helper := finding{what: "fusermount3", ok: true}
+	if path, err := conn.HelperPath(); err != nil {
+		helper.ok, helper.detail, helper.remedy = false, "not found", "apt-get install fuse3 (only mounting without root needs it)"
+	} else if st, err := os.Stat(path); err != nil || st.Mode()&os.ModeSetuid == 0 && !admin {
+		helper.ok, helper.detail, helper.remedy = false, path+" is not set-user-ID", "chmod u+s "+path
+	} else {
+		helper.detail = path
+	}
+	findings = append(findings, helper)
+
+	other := finding{"allow_other", true, "allowed", ""}
+	if !admin && !userAllowOther() {
+		other.ok, other.detail, other.remedy = false, "only root may let other users in", "put the line 'user_allow_other' into /etc/fuse.conf"
+	}
+	findings = append(findings, other)
+
+	pass := finding{"passthrough", admin && (major > 6 || major == 6 && minor >= 9), "the kernel can serve memory files itself", ""}
+	if !pass.ok {
+		pass.detail, pass.remedy = "not available", "needs Linux 6.9 and CAP_SYS_ADMIN; nothing that is mounted today depends on it"
+	}
+	findings = append(findings, pass)
+	return findings, admin && device.ok || helper.ok && (device.ok || os.Geteuid() != 0)
+}
+
+func kernelRelease() (release string, major, minor int) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "of an unknown version", 0, 0
+	}
+	release = unix.ByteSliceToString(u.Release[:])
+	_, _ = fmt.Sscanf(release, "%d.%d", &major, &minor) // what does not parse is version 0
+	return release, major, minor
+}
+
+// hasSysAdmin says whether the process has CAP_SYS_ADMIN.
+func hasSysAdmin() bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&hdr, &data[0]) == nil && data[unix.CAP_SYS_ADMIN/32].Effective&(1<<(unix.CAP_SYS_ADMIN%32)) != 0
+}
+
+// userAllowOther says whether /etc/fuse.conf lets ordinary users use allow_other.
+func userAllowOther() bool {
+	f, err := os.Open("/etc/fuse.conf")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if strings.TrimSpace(s.Text()) == "user_allow_other" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ipcfs/fs/conn"
+	"ipcfs/objects/ipc"
+	"ipcfs/objects/page"
+)
+
+// mountConfig is what the command line of mount asks for.
+type mountConfig struct {
+	dir        string
+	foreground bool
+	debug      bool
+	logFile    string
+	memory     size
+	inodes     int
+	limits     ipc.Limits
+
+	mount    conn.MountOptions
+	nonempty bool
+	uid, gid *uint32
+	umask    *uint32
+}
+
+func defaultMountConfig() mountConfig {
+	return mountConfig{
+		memory: 1 << 30,
+		inodes: 1 << 20,
+		limits: ipc.DefaultLimits(),
+		mount: conn.MountOptions{
+			AllowOther: os.Geteuid() == 0,
+			FsName:     "ipcfs",
+			Flags:      unix.MS_NOSUID | unix.MS_NODEV,
+		},
+	}
+}
+
+// mountOptionsHelp is the text about -o.
+const mountOptionsHelp = `Options for -o, separated by commas:
+  allow_other      let other users in, by the mode of the files (the default for root; others
+                   need 'user_allow_other' in /etc/fuse.conf)
+  noallow_other    only the user who mounts may look into the mount
+  ro, rw, exec, noexec, suid, nosuid, dev, nodev, atime, noatime, sync, async, dirsync
+                   as for any mount (nosuid and nodev are the default)
+  uid=N, gid=N     every file shows this owner, this group
+  umask=OCTAL      every file shows mode 0777 less this
+  fsname=NAME      the source that mount(8) and df(1) show (default ipcfs)
+  nonempty         mount over a directory that is not empty`
+
+// apply takes one option of -o.
+func (c *mountConfig) apply(option string) error {
+	name, value, hasValue := strings.Cut(option, "=")
+	switch name {
+	case "uid", "gid", "umask", "fsname":
+		if !hasValue || value == "" {
+			return usagef("option %s needs a value: %s=...", name, name)
+		}
+	default:
+		if hasValue {
+			return usagef("option %s: unknown, or takes no value", name)
+		}
+	}
+	switch name {
+	case "":
+	case "allow_other":
+		c.mount.AllowOther = true
+	case "noallow_other":
+		c.mount.AllowOther = false
+	case "nonempty":
+		c.nonempty = true
+	case "default_permissions": // always on
+	case "fsname":
+		c.mount.FsName = value
+	case "uid":
+		return parseUint32(name, value, 10, &c.uid)
+	case "gid":
+		return parseUint32(name, value, 10, &c.gid)
+	case "umask":
+		if err := parseUint32(name, value, 8, &c.umask); err != nil {
+			return err
+		}
+		if *c.umask > 0o777 {
+			return usagef("option umask=%s: at most 777", value)
+		}
+	default:
+		if !conn.ApplyFlag(&c.mount.Flags, name) {
+			return usagef("unknown mount option %q", name)
+		}
+	}
+	return nil
+}
+
+func parseUint32(name, value string, base int, to **uint32) error {
+	n, err := strconv.ParseUint(value, base, 32)
+	if err != nil || n == math.MaxUint32 {
+		return usagef("option %s=%s: not a number in base %d below 2^32-1", name, value, base)
+	}
+	v := uint32(n)
+	*to = &v
+	return nil
+}
+
+// check looks at what the options are together.
+func (c *mountConfig) check() error {
+	switch {
+	case int64(c.memory) < page.Size || int64(c.memory) > page.MaxLimit-page.Size:
+		return usagef("--memory %v: from 4K to %v", &c.memory, sizeString(page.MaxLimit-page.Size))
+	case c.inodes < 16:
+		return usagef("--inodes %d: at least 16", c.inodes)
+	case c.limits.PipeMaxSize < page.Size || c.limits.PipeMaxSize&(c.limits.PipeMaxSize-1) != 0 || c.limits.PipeMaxSize > 1<<31:
+		return usagef("--pipe-max-size %d: a power of two from 4K to 2G", c.limits.PipeMaxSize)
+	}
+	return nil
+}
+
+// size is a flag value: bytes, with a suffix K, M, G or T for powers of 1024.
+type size int64
+
+// Set parses s.
+func (v *size) Set(s string) error {
+	digits := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I")
+	shift := 0
+	for i, suffix := range []string{"K", "M", "G", "T"} {
+		if rest, ok := strings.CutSuffix(digits, suffix); ok {
+			digits, shift = rest, 10*(i+1)
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63-shift)
+	if err != nil {
+		return fmt.Errorf("%q is not a size such as 512M or 2G", s)
+	}
+	*v = size(n << shift)
+	return nil
+}
+
+// String is the size as Set reads it.
+func (v *size) String() string { return sizeString(int64(*v)) }
+
+// Type names the value in the help.
+func (*size) Type() string { return "size" }
+
+func sizeString(n int64) string {
+	suffixes := []string{"", "K", "M", "G", "T"}
+	i := 0
+	for n >= 1024 && n%1024 == 0 && i < len(suffixes)-1 {
+		n /= 1024
+		i++
+	}
+	return strconv.FormatInt(n, 10) + suffixes[i]
+}
+
+// uintSize is a size that goes into a uint.
+type uintSize struct{ to *uint }
+
+// Set parses s.
+func (v uintSize) Set(s string) error {
+	var n size
+	if err := n.Set(s); err != nil {
+		return err
+	}
+	*v.to = uint(n)
+	return nil
+}
+
+// String is the size as Set reads it.
+func (v uintSize) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return sizeString(int64(*v.to))
+}
+
+// Type names the value in the help.
+func (uintSize) Type() string { return "size" }

@@ -1,0 +1,83 @@
+package conn
+
+import (
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// Call is a request that waits for its answer: the header it came with. It is a small value, copied into the record of whatever
+// operation it became.
+type Call struct {
+	conn   *Conn
+	Header fuse.InHeader
+}
+
+const outHeaderSize = uint32(unsafe.Sizeof(fuse.OutHeader{}))
+
+// MayWait makes the call known to INTERRUPT: from now until it is answered, an interrupt of its caller calls x.Cancel. It is to be called
+// before the operation can wait.
+func (c *Call) MayWait(x Canceler) {
+	c.conn.mu.Lock()
+	c.conn.waiting[c.Header.Unique] = x
+	c.conn.mu.Unlock()
+}
+
+// Answering ends what MayWait began, and is to be called before the reply: once it has returned no Cancel of the call is running or will.
+func (c *Call) Answering() {
+	c.conn.mu.Lock()
+	delete(c.conn.waiting, c.Header.Unique)
+	c.conn.mu.Unlock()
+}
+
+// ReplyStatus answers with an error, or with success and nothing more.
+func (c *Call) ReplyStatus(st fuse.Status) { c.reply(st, nil) }
+
+// ReplyOpen answers OPEN. It says whether the caller has got the file: if not, there will be no RELEASE.
+func (c *Call) ReplyOpen(out *fuse.OpenOut) bool { return c.reply(fuse.OK, bytesOf(out)) }
+
+// ReplyWrite answers WRITE with the number of bytes taken.
+func (c *Call) ReplyWrite(n int) {
+	out := fuse.WriteOut{Size: uint32(n)}
+	c.reply(fuse.OK, bytesOf(&out))
+}
+
+// ReplyPoll answers POLL with the bits that hold.
+func (c *Call) ReplyPoll(revents uint32) {
+	out := pollOut{Revents: revents}
+	c.reply(fuse.OK, bytesOf(&out))
+}
+
+// ReplyData answers READ with the concatenation of data.
+func (c *Call) ReplyData(data ...[]byte) { c.reply(fuse.OK, data...) }
+
+// reply sends the answer and says whether its caller got it. What cannot be sent is answered with EIO: no request may stay without an answer, or its caller could not be
+// killed.
+func (c *Call) reply(st fuse.Status, data ...[]byte) bool {
+	h := fuse.OutHeader{Length: outHeaderSize, Status: -int32(st), Unique: c.Header.Unique}
+	for _, d := range data {
+		h.Length += uint32(len(d))
+	}
+	if c.conn.opts.Debug {
+		c.conn.debugReply(&h)
+	}
+	parts := append(make([][]byte, 0, 8), bytesOf(&h))
+	err := c.conn.write(append(parts, data...)...)
+	if err != nil && err != errGone {
+		h = fuse.OutHeader{Length: outHeaderSize, Status: -int32(fuse.EIO), Unique: c.Header.Unique}
+		_ = c.conn.write(bytesOf(&h))
+	}
+	return err == nil
+}
+
+// Signal sends sig to the calling thread, as the kernel does from within a system call (tkill(2)). A caller that is not visible from here, or
+// that the daemon may not signal, gets none.
+func (c *Call) Signal(sig unix.Signal) {
+	if tid := int(c.Header.Pid); tid > 0 {
+		_, _, _ = unix.RawSyscall(unix.SYS_TKILL, uintptr(tid), uintptr(sig), 0)
+	}
+}
+
+// NotifyPoll is Conn.NotifyPoll of the call's connection.
+func (c *Call) NotifyPoll(kh uint64) { c.conn.NotifyPoll(kh) }

@@ -1,0 +1,281 @@
+// Package conn is the transport below the file system: one connection to the kernel over /dev/fuse. It mounts, reads requests, answers
+// them, and knows no object.
+//
+// What can wait (OPEN, READ, WRITE, POLL) is decoded here and handed to a Handler as a Call, which is answered whenever its operation
+// completes: from the same request, from a later one, or from an INTERRUPT. Everything else never waits and goes through go-fuse's
+// ProtocolServer to a fuse.RawFileSystem. There is no goroutine and no buffer for a request that waits.
+//
+// One thread reads the device and handles each request to its end before it reads the next. Nothing that it does blocks, so this bounds
+// nothing but parallel copying; in return requests take effect in the order in which the kernel queued them. That makes close(2),
+// whose RELEASE nobody waits for, come before whatever its caller does next, as on a kernel object.
+//
+// Lock: Conn.mu guards the table of waiting calls. It is held while a call is cancelled, so it comes before the locks of objects; nothing
+// takes it while holding one of those, since answers are sent after an object's lock is released.
+package conn
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// MaxWrite is the most payload bytes of one READ or WRITE: what Linux allows without a change of fs.fuse.max_pages_limit.
+const MaxWrite = 1 << 20
+
+// headroom is what a request may have before its payload, and an answer too.
+const headroom = 4096
+
+// Opcodes that this package handles itself (include/uapi/linux/fuse.h).
+const (
+	opOPEN      = 14
+	opREAD      = 15
+	opWRITE     = 16
+	opINTERRUPT = 36
+	opPOLL      = 40
+)
+
+// PollScheduleNotify is FUSE_POLL_SCHEDULE_NOTIFY in PollIn.Flags: somebody waits, and is to be told with NotifyPoll.
+const PollScheduleNotify = 1 << 0
+
+// PollIn is struct fuse_poll_in.
+type PollIn struct {
+	fuse.InHeader
+	Fh     uint64
+	Kh     uint64 // what NotifyPoll takes
+	Flags  uint32
+	Events uint32
+}
+
+// pollOut is struct fuse_poll_out.
+type pollOut struct {
+	Revents uint32
+	Padding uint32
+}
+
+// Handler answers the requests that can wait. Each method answers its call exactly once, now or later, with one of the Call's Reply
+// methods. It must not block. The in structures and data are valid only until the method returns.
+type Handler interface {
+	Open(c Call, in *fuse.OpenIn)
+	Read(c Call, in *fuse.ReadIn)
+	Write(c Call, in *fuse.WriteIn, data []byte)
+	Poll(c Call, in *PollIn)
+}
+
+// Canceler is an operation that may be waiting and whose caller was interrupted.
+type Canceler interface {
+	// Cancel ends the wait and returns what tells so, to be called when no lock is held. The connection's lock is held during Cancel.
+	Cancel() (deliver func())
+}
+
+// Options of a connection.
+type Options struct {
+	Debug  bool // log every request
+	Logger *log.Logger
+}
+
+// Conn is a connection to the kernel.
+type Conn struct {
+	fd      int // /dev/fuse; set by New
+	handler Handler
+	proto   *fuse.ProtocolServer
+	opts    Options
+
+	mu      sync.Mutex          // guards waiting
+	waiting map[uint64]Canceler // calls that may be waiting, by unique
+}
+
+// New makes a connection of fd, an open /dev/fuse that is mounted. Requests that can wait go to h, all others to raw. The connection owns
+// fd from now on.
+func New(fd int, h Handler, raw fuse.RawFileSystem, opts Options) *Conn {
+	c := &Conn{fd: fd, handler: h, opts: opts, waiting: make(map[uint64]Canceler)}
+	c.proto = fuse.NewProtocolServer(raw, &fuse.MountOptions{
+		Name:     "ipcfs",
+		MaxWrite: MaxWrite,
+		// A RELEASE is a background request. None must be held back behind others, or it would be overtaken by what came later.
+		MaxBackground: 1<<16 - 1,
+		// Locks on stream nodes must fail rather than seem to work (each open has an inode of its own), so they are asked of us.
+		EnableLocks:  true,
+		Debug:        opts.Debug,
+		Logger:       opts.Logger,
+		PanicHandler: func(v any) fuse.Status { c.logPanic(v); return fuse.EIO },
+	})
+	return c
+}
+
+// Close closes the device. If the file system is still mounted, every request of its users fails with ENOTCONN from now on.
+func (c *Conn) Close() error { return unix.Close(c.fd) }
+
+// Serve handles requests until the file system is unmounted, and then returns nil. It keeps its thread.
+func (c *Conn) Serve() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// Allocated as words, since requests are looked at as structures.
+	in := wordAligned(MaxWrite + headroom)
+	out := wordAligned(MaxWrite + headroom)
+	for {
+		n, err := unix.Read(c.fd, in)
+		switch {
+		case err == nil:
+			c.handle(in[:n], out)
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT):
+			// ENOENT: the request was interrupted before we could read it.
+		case errors.Is(err, unix.ENODEV):
+			return nil
+		default:
+			return fmt.Errorf("read /dev/fuse: %w", err)
+		}
+	}
+}
+
+func wordAligned(n int) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(make([]uint64, n/8)))), n)
+}
+
+// handle handles one request. A panic in it costs its caller an EIO and nobody else anything.
+func (c *Conn) handle(in, out []byte) {
+	hdr, ok := as[fuse.InHeader](in)
+	if !ok {
+		c.opts.Logger.Printf("request of %d bytes is too short", len(in))
+		return
+	}
+	call := Call{conn: c, Header: *hdr}
+	defer func() {
+		if v := recover(); v != nil {
+			c.logPanic(v)
+			call.ReplyStatus(fuse.EIO)
+		}
+	}()
+	switch hdr.Opcode {
+	case opOPEN:
+		dispatch(c, call, in, c.handler.Open)
+	case opREAD:
+		dispatch(c, call, in, c.handler.Read)
+	case opWRITE:
+		dispatch(c, call, in, func(call Call, w *fuse.WriteIn) {
+			data := in[unsafe.Sizeof(*w):]
+			if uint64(len(data)) < uint64(w.Size) {
+				call.ReplyStatus(fuse.EIO)
+				return
+			}
+			c.handler.Write(call, w, data[:w.Size])
+		})
+	case opPOLL:
+		dispatch(c, call, in, c.handler.Poll)
+	case opINTERRUPT:
+		dispatch(c, call, in, c.interrupt)
+	default:
+		if n, st := c.proto.HandleRequest([][]byte{in}, [][]byte{out}); n > 0 {
+			_ = c.write(out[:n])
+		} else if !st.Ok() {
+			call.ReplyStatus(st)
+		}
+	}
+}
+
+// dispatch decodes a request's fixed part and hands it on.
+func dispatch[T any](c *Conn, call Call, in []byte, f func(Call, *T)) {
+	t, ok := as[T](in)
+	if !ok {
+		call.ReplyStatus(fuse.EIO)
+		return
+	}
+	if c.opts.Debug {
+		c.debugRequest(t)
+	}
+	f(call, t)
+}
+
+// as looks at the beginning of b, which is aligned, as a T.
+func as[T any](b []byte) (*T, bool) {
+	var t T
+	if uintptr(len(b)) < unsafe.Sizeof(t) {
+		return nil, false
+	}
+	return (*T)(unsafe.Pointer(unsafe.SliceData(b))), true
+}
+
+// interrupt cancels the call that INTERRUPT names. If it is not known, either its answer is on the way or it was not read yet; EAGAIN makes
+// the kernel ask again for as long as the request has no answer.
+func (c *Conn) interrupt(call Call, in *fuse.InterruptIn) {
+	c.mu.Lock()
+	x := c.waiting[in.Unique]
+	if x == nil {
+		c.mu.Unlock()
+		call.ReplyStatus(fuse.EAGAIN)
+		return
+	}
+	deliver := x.Cancel()
+	c.mu.Unlock()
+	deliver()
+}
+
+// NotifyPoll wakes the polls of the open file that registered kh (FUSE_NOTIFY_POLL).
+func (c *Conn) NotifyPoll(kh uint64) {
+	const notifyPoll = 1
+	n := struct {
+		fuse.OutHeader
+		Kh uint64
+	}{fuse.OutHeader{Length: 24, Status: notifyPoll}, kh}
+	if c.opts.Debug {
+		c.opts.Logger.Printf("tx 0:     NOTIFY_POLL {Kh %d}", kh)
+	}
+	_ = c.write(bytesOf(&n)) // an open file that is gone needs no wake-up
+}
+
+// write sends one answer or notification. errGone means that nobody waits for it any more.
+func (c *Conn) write(parts ...[]byte) error {
+	_, err := unix.Writev(c.fd, parts)
+	for errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
+		_, err = unix.Writev(c.fd, parts)
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOTCONN):
+		return errGone
+	case err != nil:
+		c.opts.Logger.Printf("write /dev/fuse: %v", err)
+	}
+	return err
+}
+
+var errGone = errors.New("the request is gone")
+
+func (c *Conn) logPanic(v any) {
+	c.opts.Logger.Printf("panic: %v\n%s", v, debug.Stack())
+}
+
+// bytesOf is the memory of t.
+func bytesOf[T any](t *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(t)), unsafe.Sizeof(*t))
+}
+
+// debugRequest logs a request in the style of go-fuse, which logs the others.
+func (c *Conn) debugRequest(in any) {
+	var h *fuse.InHeader
+	var what string
+	switch in := in.(type) {
+	case *fuse.OpenIn:
+		h, what = &in.InHeader, fmt.Sprintf("OPEN n%d {flags %#x}", in.NodeId, in.Flags)
+	case *fuse.ReadIn:
+		h, what = &in.InHeader, fmt.Sprintf("READ n%d {Fh %d +%d at %d, flags %#x}", in.NodeId, in.Fh, in.Size, in.Offset, in.Flags)
+	case *fuse.WriteIn:
+		h, what = &in.InHeader, fmt.Sprintf("WRITE n%d {Fh %d +%d at %d, flags %#x}", in.NodeId, in.Fh, in.Size, in.Offset, in.Flags)
+	case *PollIn:
+		h, what = &in.InHeader, fmt.Sprintf("POLL n%d {Fh %d Kh %d flags %#x events %#x}", in.NodeId, in.Fh, in.Kh, in.Flags, in.Events)
+	case *fuse.InterruptIn:
+		h, what = &in.InHeader, fmt.Sprintf("INTERRUPT {unique %d}", in.Unique)
+	}
+	c.opts.Logger.Printf("rx %d: %s p%d", h.Unique, what, h.Pid)
+}
+
+// debugReply logs an answer.
+func (c *Conn) debugReply(h *fuse.OutHeader) {
+	c.opts.Logger.Printf("tx %d:     %v, %d bytes", h.Unique, syscall.Errno(-h.Status), h.Length)
+}

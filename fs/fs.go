@@ -1,0 +1,167 @@
+// Package fs is the FUSE face of the objects: names, inodes, open files, attributes, and for each kind of object one file that turns
+// file operations into operations of the object. It holds no semantics of any kind; those are in objects.
+//
+// What can wait comes as a conn.Call (FS is a conn.Handler), everything else through go-fuse (FS is a fuse.RawFileSystem).
+//
+// Lock order:
+//
+//	FS.mu            the tree and the inode table
+//	  handles.mu     the open files
+//	  locks of objects
+//
+// No lock is held while a call is answered.
+package fs
+
+import (
+	"log"
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"ipcfs/fs/conn"
+	"ipcfs/objects/ipc"
+)
+
+// Options of a file system.
+type Options struct {
+	AllowOther bool    // the directories of the kinds are for all users, sticky, instead of for the owner only
+	UID, GID   *uint32 // if set, the owner that every node shows (mount options uid= and gid=)
+	Umask      *uint32 // if set, every node shows mode 0777 less it (mount option umask=)
+	OwnerUID   uint32  // who owns the directories made at the start
+	OwnerGID   uint32
+	MaxInodes  int // files and directories that may exist; more give ENOSPC
+	Logger     *log.Logger
+}
+
+// FS is one mounted tree over one namespace. All methods may be called at once; none blocks.
+type FS struct {
+	opts    Options
+	ns      *ipc.Namespace
+	handles handles
+
+	mu      sync.Mutex // guards all below, the inodes and the nodes
+	root    *inode
+	nodes   map[uint64]*node
+	lastID  uint64            // node ids are never used again
+	lastIno uint64            // nor inode numbers
+	streams map[*inode]string // every inode that is an object, with the name of its kind
+	inodes  int               // inodes that exist
+}
+
+var (
+	_ conn.Handler = (*FS)(nil)
+)
+
+// New makes the tree: a directory for each kind, and proc.
+func New(ns *ipc.Namespace, opts Options) *FS {
+	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), streams: make(map[*inode]string)}
+	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
+	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
+	f.root.fixed = true
+	f.root.nlink = 2
+	f.root.current = f.newNodeLocked(f.root, 0)
+	f.root.current.nlookup = 1 // the kernel never forgets the root
+
+	mode := uint32(0o700)
+	if opts.AllowOther {
+		mode = 0o1777
+	}
+	for _, k := range []kind{pipes{f}} {
+		d := f.newInodeLocked(k, typeDir, withMode(owner, mode))
+		d.fixed = true
+		f.linkLocked(f.root, k.name(), d)
+	}
+	proc := f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
+	proc.fixed = true
+	f.linkLocked(f.root, "proc", proc)
+	text := f.newInodeLocked(nil, typeReg, withMode(owner, 0o444))
+	text.fixed = true
+	text.text = f.procPipes
+	f.linkLocked(proc, "pipes", text)
+	return f
+}
+
+func withMode(p ipc.Perm, mode uint32) ipc.Perm {
+	p.Mode = mode
+	return p
+}
+
+// Close releases every open file, as the end of the mount does. The connection must not be served any more.
+func (f *FS) Close() {
+	for _, o := range f.handles.removeAll() {
+		o.release()
+	}
+}
+
+// String is the name of the file system.
+func (f *FS) String() string { return "ipcfs" }
+
+// now is the time of changes that the tree itself makes.
+func (f *FS) now() time.Time { return f.ns.Now() }
+
+// callerOf is who made a request.
+func callerOf(h *fuse.InHeader) ipc.Caller {
+	return ipc.Caller{TID: int32(h.Pid), UID: h.Uid, GID: h.Gid}
+}
+
+// Open answers OPEN. An object may answer later, when its partner comes.
+func (f *FS) Open(c conn.Call, in *fuse.OpenIn) {
+	f.mu.Lock()
+	n := f.nodes[in.NodeId]
+	if n == nil {
+		f.mu.Unlock()
+		c.ReplyStatus(fuse.Status(errStale))
+		return
+	}
+	st := f.admitOpenLocked(n, in.Pid, in.Flags)
+	i := n.inode
+	f.mu.Unlock()
+	switch {
+	case !st.Ok():
+		c.ReplyStatus(st)
+	case i.text != nil:
+		fh := f.handles.add(&textFile{text: i.text()})
+		if !c.ReplyOpen(&fuse.OpenOut{Fh: fh, OpenFlags: fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH}) {
+			f.handles.remove(fh)
+		}
+	case i.object != nil:
+		i.object.open(c, in)
+	default:
+		c.ReplyStatus(fuse.EINVAL)
+	}
+}
+
+// Read answers READ.
+func (f *FS) Read(c conn.Call, in *fuse.ReadIn) {
+	if o := f.handles.get(in.Fh); o != nil {
+		o.read(c, in)
+		return
+	}
+	c.ReplyStatus(fuse.EBADF)
+}
+
+// Write answers WRITE.
+func (f *FS) Write(c conn.Call, in *fuse.WriteIn, data []byte) {
+	if o := f.handles.get(in.Fh); o != nil {
+		o.write(c, in, data)
+		return
+	}
+	c.ReplyStatus(fuse.EBADF)
+}
+
+// Poll answers POLL.
+func (f *FS) Poll(c conn.Call, in *conn.PollIn) {
+	if o := f.handles.get(in.Fh); o != nil {
+		o.poll(c, in)
+		return
+	}
+	c.ReplyStatus(fuse.EBADF)
+}
+
+// Release forgets an open file.
+func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if o := f.handles.remove(in.Fh); o != nil {
+		o.release()
+	}
+}

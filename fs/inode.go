@@ -1,0 +1,198 @@
+package fs
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"ipcfs/objects/ipc"
+)
+
+// File types of an inode.
+const (
+	typeDir  = syscall.S_IFDIR
+	typeReg  = syscall.S_IFREG
+	typeFIFO = syscall.S_IFIFO
+)
+
+// errStale makes the kernel walk the path once more (fs/namei.c:do_filp_open).
+const errStale = syscall.ESTALE
+
+// inode is a file of the tree. FS.mu guards it, but for what the object guards itself.
+type inode struct {
+	ino   uint64
+	mode  uint32 // the type
+	perm  ipc.Perm
+	nlink uint32
+	fixed bool // made at the start; it cannot be removed or renamed, and nothing can be created in the root or proc
+	kind  kind // of the objects in a directory, or of the object; nil for the root and proc
+
+	parent *inode // the directory with the name; nil for the root and what has no name
+	name   string
+
+	entries map[string]*inode // of a directory
+	object  object            // of a file of a kind
+	text    func() []byte     // of a file of proc
+	rdev    uint32
+
+	// times of what has no object
+	atime, mtime, ctime time.Time
+
+	nodes   int                 // node ids that the kernel holds
+	current *node               // the one that a LOOKUP may return, if there is one
+	retry   map[uint32]struct{} // threads whose OPEN for writing was answered ESTALE and has not come again
+}
+
+// node is a node id: a struct inode of the kernel.
+//
+// Whoever is blocked in WRITE holds the lock of the kernel's inode, and chmod, truncate, rename and unlink of the same inode would sleep behind
+// it, unable to be killed. So no two path walks may share an inode in which somebody can block in WRITE (DESIGN: fact 4). An object
+// has as many node ids as that takes:
+//
+//   - A LOOKUP returns the current node as long as that was never opened for writing, then a fresh one.
+//   - An OPEN for writing of a node that another thread has looked up too, and might be about to lock, is refused once with ESTALE. The kernel walks
+//     the path again, and that walk gets a node which no other LOOKUP returns.
+//
+// Where the second walk makes no LOOKUP (the path ends in a bind-mounted file or in /proc/PID/fd) the same node comes again, and is
+// let through: nobody reaches it by a walk of names alone.
+type node struct {
+	id      uint64
+	inode   *inode
+	nlookup uint64
+	tid     uint32 // the thread that looked it up first
+	shared  bool   // another one did too
+	hot     bool   // it was opened for writing
+}
+
+// maxRetry bounds inode.retry against threads that were killed between ESTALE and their second OPEN.
+const maxRetry = 1024
+
+func (i *inode) isDir() bool { return i.mode == typeDir }
+
+// newInodeLocked makes an inode without a name.
+func (f *FS) newInodeLocked(k kind, mode uint32, perm ipc.Perm) *inode {
+	f.lastIno++
+	f.inodes++
+	now := f.now()
+	i := &inode{ino: f.lastIno, kind: k, mode: mode, perm: perm, nlink: 1, atime: now, mtime: now, ctime: now}
+	if mode == typeDir {
+		i.entries = make(map[string]*inode)
+		i.nlink = 2
+	}
+	return i
+}
+
+// newNodeLocked makes a node id, which counts for nothing until a LOOKUP counts it.
+func (f *FS) newNodeLocked(i *inode, tid uint32) *node {
+	f.lastID++
+	n := &node{id: f.lastID, inode: i, tid: tid}
+	f.nodes[n.id] = n
+	i.nodes++
+	return n
+}
+
+// lookupNodeLocked returns the node id for a path walk of tid that has come to i, and counts it.
+func (f *FS) lookupNodeLocked(i *inode, tid uint32) *node {
+	n := i.current
+	_, private := i.retry[tid]
+	switch {
+	case i.object != nil && private:
+		n = f.newNodeLocked(i, tid)
+	case n == nil:
+		n = f.newNodeLocked(i, tid)
+		i.current = n
+	case n.tid != tid:
+		n.shared = true
+	}
+	n.nlookup++
+	return n
+}
+
+// admitOpenLocked decides on an OPEN of n by tid: fuse.OK or, once, ESTALE.
+func (f *FS) admitOpenLocked(n *node, tid, flags uint32) fuse.Status {
+	i := n.inode
+	_, again := i.retry[tid]
+	delete(i.retry, tid)
+	if i.object == nil || flags&syscall.O_ACCMODE == syscall.O_RDONLY || n.hot {
+		return fuse.OK
+	}
+	if (n.shared || n.tid != tid) && !again {
+		if i.retry == nil || len(i.retry) >= maxRetry {
+			i.retry = make(map[uint32]struct{})
+		}
+		i.retry[tid] = struct{}{}
+		return fuse.Status(errStale)
+	}
+	n.hot = true
+	if i.current == n {
+		i.current = nil
+	}
+	return fuse.OK
+}
+
+// Forget takes back nlookup lookups of a node id.
+func (f *FS) Forget(nodeid, nlookup uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.nodes[nodeid]
+	if n == nil || n.inode == f.root {
+		return
+	}
+	if n.nlookup -= min(nlookup, n.nlookup); n.nlookup > 0 {
+		return
+	}
+	i := n.inode
+	delete(f.nodes, nodeid)
+	if i.current == n {
+		i.current = nil
+	}
+	i.nodes--
+	f.dropLocked(i)
+}
+
+// dropLocked forgets an inode that has neither a name nor a node id. Whoever has it open holds a node id.
+func (f *FS) dropLocked(i *inode) {
+	if i.parent == nil && i.nodes == 0 && i != f.root {
+		delete(f.streams, i)
+		f.inodes--
+	}
+}
+
+// linkLocked gives i, which has none, a name.
+func (f *FS) linkLocked(dir *inode, name string, i *inode) {
+	dir.entries[name] = i
+	i.parent, i.name = dir, name
+	if i.isDir() {
+		dir.nlink++
+	}
+	dir.changedLocked(f.now())
+}
+
+// unlinkLocked takes the name of i away.
+func (f *FS) unlinkLocked(i *inode) {
+	dir := i.parent
+	delete(dir.entries, i.name)
+	i.parent = nil // the name stays, for those who look at an object that is still open
+	if i.isDir() {
+		dir.nlink--
+	}
+	dir.changedLocked(f.now())
+}
+
+func (i *inode) changedLocked(now time.Time) { i.mtime, i.ctime = now, now }
+
+// pathLocked is where i is in the tree, with " (deleted)" when it is not.
+func (i *inode) pathLocked() string {
+	switch {
+	case i.name == "":
+		return ""
+	case i.parent == nil:
+		return i.name + " (deleted)"
+	}
+	path := i.name
+	for d := i.parent; d.parent != nil; d = d.parent {
+		path = d.name + "/" + path
+	}
+	return path
+}

@@ -1,0 +1,60 @@
+package fs
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"ipcfs/fs/conn"
+	"ipcfs/objects/pipe"
+)
+
+// pollReady is what poll says of a file that never waits (DEFAULT_POLLMASK).
+const pollReady = pipe.POLLIN | pipe.POLLOUT | pipe.POLLRDNORM | pipe.POLLWRNORM
+
+// textFile is an open file of proc: the text of the moment in which it was opened.
+type textFile struct{ text []byte }
+
+func (t *textFile) read(c conn.Call, in *fuse.ReadIn) {
+	from := t.text[min(in.Offset, uint64(len(t.text))):]
+	c.ReplyData(from[:min(int(in.Size), len(from))])
+}
+
+func (*textFile) write(c conn.Call, _ *fuse.WriteIn, _ []byte) { c.ReplyStatus(fuse.EBADF) }
+func (*textFile) poll(c conn.Call, _ *conn.PollIn)             { c.ReplyPoll(pollReady) }
+func (*textFile) release()                                     {}
+
+// procPipes is proc/pipes: a line for each pipe, in the order in which they were made.
+func (f *FS) procPipes() []byte {
+	type line struct {
+		ino    uint64
+		path   string
+		object object
+	}
+	f.mu.Lock()
+	lines := make([]line, 0, len(f.streams))
+	for i, kind := range f.streams {
+		if kind == "pipes" {
+			lines = append(lines, line{i.ino, i.pathLocked(), i.object})
+		}
+	}
+	f.mu.Unlock()
+	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.ino, b.ino) })
+	var b bytes.Buffer
+	b.WriteString(pipesHeader)
+	for _, l := range lines {
+		b.WriteString(l.object.statLine(l.ino, escapeName(l.path)))
+	}
+	return b.Bytes()
+}
+
+// escapeName writes a name as the kernel does in /proc/self/mounts, so that it is one word of one line. No name is "-".
+func escapeName(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(s)
+}

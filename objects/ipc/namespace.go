@@ -1,0 +1,73 @@
+// Package ipc is what all kinds of objects share (ipc/util.c, ipc/namespace.c): the namespace with its limits, its clock and its
+// memory, who calls, who owns an object, and how the end of an operation is told.
+//
+// Lock order: an object's lock, then Namespace.mu. Namespace.mu is a leaf: nothing is called while it is held.
+//
+// Differs from Linux: capabilities are not known across FUSE, so CAP_SYS_RESOURCE and CAP_SYS_ADMIN mean user id 0 here.
+package ipc
+
+import (
+	"sync"
+	"time"
+
+	"ipcfs/objects/page"
+)
+
+// Caller is who makes a call.
+type Caller struct {
+	TID      int32 // the calling thread, 0 when it is not visible from the daemon's pid namespace
+	UID, GID uint32
+}
+
+// Privileged says whether the limits for ordinary users do not apply (CAP_SYS_RESOURCE, CAP_SYS_ADMIN).
+func (c Caller) Privileged() bool { return c.UID == 0 }
+
+// Perm is struct kern_ipc_perm: owner and mode. It has no lock of its own.
+type Perm struct {
+	UID, GID uint32
+	Mode     uint32 // the twelve permission bits
+}
+
+// Limits are the knobs of /proc/sys/fs that bound pipes; see pipe(7). 0 means no limit for the two user limits.
+type Limits struct {
+	PipeMaxSize       uint // bytes; a power of two of pages: what an ordinary user may ask for
+	PipeUserPagesSoft uint // pages an ordinary user may have before new pipes get the minimum and none may grow
+	PipeUserPagesHard uint // pages an ordinary user may have before no pipe is made
+}
+
+// DefaultLimits are those of Linux.
+func DefaultLimits() Limits { return Limits{PipeMaxSize: 1 << 20, PipeUserPagesSoft: 16384} }
+
+// Namespace is struct ipc_namespace: what the objects of one mount share.
+type Namespace struct {
+	Arena  *page.Arena      // set by NewNamespace, never changed
+	Now    func() time.Time // the clock, likewise
+	limits Limits           // likewise
+
+	mu       sync.Mutex     // guards pipeBufs
+	pipeBufs map[uint32]int // user_struct.pipe_bufs: pages accounted to a user's pipes
+}
+
+// NewNamespace returns a namespace whose objects keep their data in arena and take the time from now.
+func NewNamespace(arena *page.Arena, limits Limits, now func() time.Time) *Namespace {
+	return &Namespace{Arena: arena, Now: now, limits: limits, pipeBufs: make(map[uint32]int)}
+}
+
+// Limits returns the limits in force.
+func (ns *Namespace) Limits() Limits { return ns.limits }
+
+// AccountPipeBuffers replaces old by new pages in what uid's pipes take and returns the sum (fs/pipe.c:account_pipe_buffers).
+func (ns *Namespace) AccountPipeBuffers(uid uint32, old, new int) int {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	sum := ns.pipeBufs[uid] + new - old
+	if sum == 0 {
+		delete(ns.pipeBufs, uid)
+	} else {
+		ns.pipeBufs[uid] = sum
+	}
+	return sum
+}
+
+// PipeBuffers returns the pages accounted to uid's pipes.
+func (ns *Namespace) PipeBuffers(uid uint32) int { return ns.AccountPipeBuffers(uid, 0, 0) }
