@@ -128,7 +128,7 @@ func (p *Pipe) countLocked(f *File, done *ipc.Completions) {
 			p.writeLocked(w, done)
 		}
 	}
-	p.wakePollsLocked(pollIn, done) // wake_up_partner wakes all of rd_wait
+	p.wakePollsLocked(pollIn|pollOut, done) // wake_up_partner; a writer that was created alone has its reader now
 	p.pumpLocked(done)
 }
 
