@@ -9,30 +9,90 @@ PREFIX  ?= /usr/local
 DIR     ?= mnt
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X ipcfs/cmd/ipcfs/cli.Version=$(VERSION)
-LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Tools of the developers, pinned here and in no go.mod.
+LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# What is installed if it is missing, as COMMAND:DEBIAN-PACKAGE. `make run` as an ordinary user needs fusermount3; the tests need all.
+RUN_TOOLS  := fusermount3:fuse3 sha256sum:coreutils tar:tar
+TEST_TOOLS := $(RUN_TOOLS) cc:gcc python3:python3 node:nodejs bash:bash socat:socat pv:pv xxd:xxd setfattr:attr \
+              gawk:gawk fuser:psmisc pkill:procps setpriv:util-linux unshare:util-linux mountpoint:util-linux ip:iproute2
+
+# Each run of the tests has a limit of its own, so that nothing can hang.
+GOTEST := $(GO) test -count=1
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## build, mount on ./mnt (or DIR=...), and send the Go standard library through a pipe
+	@$(MAKE) --no-print-directory tools TOOLS='$(RUN_TOOLS)'
+	@$(MAKE) --no-print-directory build
+	@mkdir -p $(DIR)
+	@if mountpoint -q $(DIR) && [ -r $(DIR)/proc/pipes ]; then echo "ipcfs is mounted on $(DIR) already"; else bin/ipcfs mount $(DIR); fi
+	@echo "== mounted on $(DIR)"
+	@echo "== one process sends a tar of the Go standard library through $(DIR)/pipes/demo, another receives it"
+	@tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; \
+	tar -C "$$($(GO) env GOROOT)" -cf - src | tee $(DIR)/pipes/demo | sha256sum > $$tmp/sent & \
+	until [ -e $(DIR)/pipes/demo ]; do sleep 0.05; done; \
+	echo "   who waits for whom meanwhile ($(DIR)/proc/pipes):"; sed 's/^/   /' $(DIR)/proc/pipes; \
+	tee $$tmp/tar < $(DIR)/pipes/demo | sha256sum > $$tmp/received; wait; rm $(DIR)/pipes/demo; \
+	echo "   bytes received:  $$(stat -c %s $$tmp/tar)"; \
+	echo "   sha256 sent:     $$(cat $$tmp/sent)"; \
+	echo "   sha256 received: $$(cat $$tmp/received)"; \
+	cmp $$tmp/sent $$tmp/received
+	@echo "== equal. Try it:  echo hello > $(DIR)/pipes/p & cat $(DIR)/pipes/p"
+	@echo "== unmount with:   bin/ipcfs umount $(DIR)"
 
 .PHONY: build
 build: ## build bin/ipcfs
 	@mkdir -p bin
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ipcfs ./cmd/ipcfs
 
+.PHONY: test
+test: ## all tests, on real mounts, under the race detector; installs what they need
+	@$(MAKE) --no-print-directory tools TOOLS='$(TEST_TOOLS)'
+	@$(MAKE) --no-print-directory unit integration
+	@echo "== once more on one processor, what is quick"
+	GOMAXPROCS=1 $(GOTEST) -race -timeout 5m ./objects/... ./fs/...
+	GOMAXPROCS=1 IPCFS_SCENARIOS=100 IPCFS_HAMMER=5 $(GOTEST) -race -timeout 5m -run 'TestDifferential|TestHammer|TestBlocked' ./integration
+
 .PHONY: unit
-unit: ## test the objects and the tree without a mount, in seconds
-	$(GO) test -race -count=1 -timeout 120s ./objects/... ./fs/... ./cmd/...
+unit: ## tests without a mount, in seconds
+	$(GOTEST) -race -timeout 2m ./objects/... ./fs/... ./cmd/...
+
+.PHONY: integration
+integration: ## tests on real mounts, beside the kernel's own FIFOs
+	$(GOTEST) -race -timeout 20m -v ./integration > >(tee integration.log | grep -vE '^=== (RUN|PAUSE|CONT|NAME)|^ *--- PASS') 2>&1 \
+	|| { grep -nE '^ *--- (FAIL|SKIP)|^panic|DATA RACE' integration.log; exit 1; }
+	@grep -E '^ *--- SKIP' -A1 integration.log || echo "nothing was skipped"
+
+.PHONY: bench
+bench: ## round trips and throughput beside a FIFO of the kernel and go-fuse's own server
+	@$(MAKE) --no-print-directory tools TOOLS='cc:gcc'
+	IPCFS_BENCH=1 $(GOTEST) -timeout 30m -v -run TestBench ./integration | grep -vE '^(===|---|PASS|ok)'
+
+.PHONY: fuzz
+fuzz: ## fuzz the objects, a minute each (or FUZZTIME=...)
+	$(GO) test -run '^$$' -fuzz FuzzArena -fuzztime $(or $(FUZZTIME),1m) ./objects/page
+	$(GO) test -run '^$$' -fuzz FuzzPipe -fuzztime $(or $(FUZZTIME),1m) ./objects/pipe
 
 .PHONY: lint
 lint: ## gofmt, vet, the linters, and that objects know nothing of FUSE
-	@unformatted=$$(gofmt -l cmd fs objects integration); test -z "$$unformatted" || { echo "not gofmt'ed: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l cmd fs objects integration); [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(LINT) run ./...
-	@! $(GO) list -deps ./objects/... | grep -E 'hanwen/go-fuse|^ipcfs/fs' || { echo 'objects must not import FUSE'; exit 1; }
+	@if $(GO) list -deps ./objects/... | grep -E 'hanwen/go-fuse|^ipcfs/fs'; then echo 'objects must not import FUSE'; exit 1; fi
 
-.PHONY: test
-test: unit ## run all tests, on real mounts; installs what they need
+.PHONY: tools
+tools: # install the missing ones of TOOLS
+	@missing=; for t in $(TOOLS); do command -v "$${t%%:*}" > /dev/null || missing="$$missing $${t##*:}"; done; \
+	[ -n "$$missing" ] || exit 0; \
+	echo "== installing:$$missing"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -qq; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null
 
 .PHONY: install
 install: build ## install into $(PREFIX)/bin
@@ -41,5 +101,5 @@ install: build ## install into $(PREFIX)/bin
 .PHONY: clean
 clean: ## unmount ./mnt and remove what was built
 	@if mountpoint -q $(DIR) 2>/dev/null; then bin/ipcfs umount --lazy $(DIR); fi
-	rm -rf bin
+	rm -rf bin integration.log
 	@if [ -d $(DIR) ]; then rmdir $(DIR); fi

@@ -43,6 +43,7 @@ type FS struct {
 	mu      sync.Mutex // guards all below, the inodes and the nodes
 	root    *inode
 	nodes   map[uint64]*node
+	retry   map[uint32]retry
 	lastID  uint64            // node ids are never used again
 	lastIno uint64            // nor inode numbers
 	streams map[*inode]string // every inode that is an object, with the name of its kind
@@ -55,7 +56,7 @@ var (
 
 // New makes the tree: a directory for each kind, and proc.
 func New(ns *ipc.Namespace, opts Options) *FS {
-	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), streams: make(map[*inode]string)}
+	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]retry), streams: make(map[*inode]string)}
 	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
 	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
 	f.root.fixed = true
@@ -111,6 +112,7 @@ func (f *FS) Open(c conn.Call, in *fuse.OpenIn) {
 	n := f.nodes[in.NodeId]
 	if n == nil {
 		f.mu.Unlock()
+		f.opts.Logger.Printf("BUG: OPEN of node %d, which is not known", in.NodeId)
 		c.ReplyStatus(fuse.Status(errStale))
 		return
 	}

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"maps"
 	"syscall"
 	"time"
 
@@ -39,9 +40,8 @@ type inode struct {
 	// times of what has no object
 	atime, mtime, ctime time.Time
 
-	nodes   int                 // node ids that the kernel holds
-	current *node               // the one that a LOOKUP may return, if there is one
-	retry   map[uint32]struct{} // threads whose OPEN for writing was answered ESTALE and has not come again
+	nodes   int   // node ids that the kernel holds
+	current *node // the one that a LOOKUP may return, if there is one
 }
 
 // node is a node id: a struct inode of the kernel.
@@ -52,7 +52,7 @@ type inode struct {
 //
 //   - A LOOKUP returns the current node as long as that was never opened for writing, then a fresh one.
 //   - An OPEN for writing of a node that another thread has looked up too, and might be about to lock, is refused once with ESTALE. The kernel walks
-//     the path again, and that walk gets a node which no other LOOKUP returns.
+//     the path again, and whatever that walk looks up is a node that no other LOOKUP returns (FS.retry), also when the name means another object by now.
 //
 // Where the second walk makes no LOOKUP (the path ends in a bind-mounted file or in /proc/PID/fd) the same node comes again, and is
 // let through: nobody reaches it by a walk of names alone.
@@ -65,8 +65,18 @@ type node struct {
 	hot     bool   // it was opened for writing
 }
 
-// maxRetry bounds inode.retry against threads that were killed between ESTALE and their second OPEN.
-const maxRetry = 1024
+// retry is a thread whose OPEN for writing was answered ESTALE and has not come again. Threads that cannot be seen from the daemon's pid namespace are
+// all number 0, and counted.
+type retry struct {
+	n     int
+	since time.Time
+}
+
+// A second walk follows at once unless its thread was killed in between. What is older than retryAge is forgotten when there are retryMany.
+const (
+	retryMany = 256
+	retryAge  = 10 * time.Second
+)
 
 func (i *inode) isDir() bool { return i.mode == typeDir }
 
@@ -95,14 +105,14 @@ func (f *FS) newNodeLocked(i *inode, tid uint32) *node {
 // lookupNodeLocked returns the node id for a path walk of tid that has come to i, and counts it.
 func (f *FS) lookupNodeLocked(i *inode, tid uint32) *node {
 	n := i.current
-	_, private := i.retry[tid]
+	_, private := f.retry[tid]
 	switch {
 	case i.object != nil && private:
 		n = f.newNodeLocked(i, tid)
 	case n == nil:
 		n = f.newNodeLocked(i, tid)
 		i.current = n
-	case n.tid != tid:
+	case n.tid != tid || tid == 0:
 		n.shared = true
 	}
 	n.nlookup++
@@ -112,16 +122,15 @@ func (f *FS) lookupNodeLocked(i *inode, tid uint32) *node {
 // admitOpenLocked decides on an OPEN of n by tid: fuse.OK or, once, ESTALE.
 func (f *FS) admitOpenLocked(n *node, tid, flags uint32) fuse.Status {
 	i := n.inode
-	_, again := i.retry[tid]
-	delete(i.retry, tid)
-	if i.object == nil || flags&syscall.O_ACCMODE == syscall.O_RDONLY || n.hot {
+	if i.object == nil || flags&syscall.O_ACCMODE == syscall.O_RDONLY {
+		return fuse.OK
+	}
+	again := f.endRetryLocked(tid)
+	if n.hot {
 		return fuse.OK
 	}
 	if (n.shared || n.tid != tid) && !again {
-		if i.retry == nil || len(i.retry) >= maxRetry {
-			i.retry = make(map[uint32]struct{})
-		}
-		i.retry[tid] = struct{}{}
+		f.beginRetryLocked(tid)
 		return fuse.Status(errStale)
 	}
 	n.hot = true
@@ -129,6 +138,25 @@ func (f *FS) admitOpenLocked(n *node, tid, flags uint32) fuse.Status {
 		i.current = nil
 	}
 	return fuse.OK
+}
+
+func (f *FS) beginRetryLocked(tid uint32) {
+	now := f.now()
+	if len(f.retry) >= retryMany {
+		maps.DeleteFunc(f.retry, func(_ uint32, r retry) bool { return now.Sub(r.since) > retryAge })
+	}
+	f.retry[tid] = retry{f.retry[tid].n + 1, now}
+}
+
+// endRetryLocked says whether an OPEN of tid was refused before.
+func (f *FS) endRetryLocked(tid uint32) bool {
+	r, ok := f.retry[tid]
+	if r.n--; r.n > 0 {
+		f.retry[tid] = r
+	} else {
+		delete(f.retry, tid)
+	}
+	return ok
 }
 
 // Forget takes back nlookup lookups of a node id.

@@ -84,6 +84,12 @@ func (p *Pipe) SetCapacity(c ipc.Caller, bytes uint64, done *ipc.Completions) er
 		p.nrAccounted = slots
 		p.ring.resize(slots)
 		p.wakePollsLocked(pollOut, done)
+		if p.ring.full() {
+			// pipe_resize_ring wakes the first writer; it finds no room and sleeps again behind the others.
+			if w, ok := p.wrWait.Pop(); ok {
+				p.wrWait.Push(&w.Entry, w)
+			}
+		}
 	}
 	p.slots = slots
 	p.times.Ctime = p.ns.Now()
