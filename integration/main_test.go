@@ -19,6 +19,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(cli.Main())
 	}
+	if dir := os.Getenv(asNull); dir != "" {
+		if err := serveNull(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if err := os.Setenv("IPCFS_VERIFY", "1"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

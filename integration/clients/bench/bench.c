@@ -99,7 +99,7 @@ static void throughput(const char *path, long size, long long n)
 		got += k;
 	t = now() - t;
 	if (got != n)
-		die("bytes are missing");
+		fprintf(stderr, "bytes are missing: %lld of %lld\n", n - got, n), exit(1);
 	waitpid(pid, NULL, 0);
 	printf("%lld\n", t);
 }
