@@ -127,15 +127,14 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	}
 	if o != nil {
 		o.setTimes(atime, mtime, now)
-	} else {
-		if !atime.IsZero() {
-			i.atime = atime
-		}
-		if !mtime.IsZero() {
-			i.mtime = mtime
-		}
-		i.ctime = now
 	}
+	if !atime.IsZero() {
+		i.atime = atime
+	}
+	if !mtime.IsZero() {
+		i.mtime = mtime
+	}
+	i.ctime = now
 	f.attrOutLocked(i, out)
 	return fuse.OK
 }

@@ -203,7 +203,7 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status
 func (f *FS) removeLocked(i *inode) {
 	f.unlinkLocked(i)
 	i.nlink = 0
-	i.ctime = f.now()
+	i.changeLocked(f.now())
 	f.dropLocked(i)
 }
 
@@ -227,6 +227,8 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		return fuse.EPERM
 	case from.kind != to.kind:
 		return fuse.EXDEV
+	case old == i:
+		return fuse.OK
 	case in.Flags&unix.RENAME_EXCHANGE != 0:
 		if old == nil {
 			return fuse.ENOENT
@@ -235,8 +237,8 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		f.unlinkLocked(old)
 		f.linkLocked(to, newName, i)
 		f.linkLocked(from, oldName, old)
-		return fuse.OK
-	case old == i:
+		i.changeLocked(f.now())
+		old.changeLocked(f.now())
 		return fuse.OK
 	case old != nil:
 		switch {
@@ -253,6 +255,7 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 	}
 	f.unlinkLocked(i)
 	f.linkLocked(to, newName, i)
+	i.changeLocked(f.now())
 	return fuse.OK
 }
 

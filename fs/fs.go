@@ -43,11 +43,11 @@ type FS struct {
 	mu      sync.Mutex // guards all below, the inodes and the nodes
 	root    *inode
 	nodes   map[uint64]*node
-	retry   map[uint32]retry
-	lastID  uint64            // node ids are never used again
-	lastIno uint64            // nor inode numbers
-	streams map[*inode]string // every inode that is an object, with the name of its kind
-	inodes  int               // inodes that exist
+	retry   map[uint32]time.Time // threads whose OPEN was answered ESTALE and has not come again, since when; see node
+	lastID  uint64               // node ids are never used again
+	lastIno uint64               // nor inode numbers
+	streams map[*inode]string    // every inode that is an object, with the name of its kind
+	inodes  int                  // inodes that exist
 }
 
 var (
@@ -56,7 +56,7 @@ var (
 
 // New makes the tree: a directory for each kind, and proc.
 func New(ns *ipc.Namespace, opts Options) *FS {
-	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]retry), streams: make(map[*inode]string)}
+	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]time.Time), streams: make(map[*inode]string)}
 	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
 	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
 	f.root.fixed = true

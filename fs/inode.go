@@ -55,7 +55,8 @@ type inode struct {
 //     the path again, and whatever that walk looks up is a node that no other LOOKUP returns (FS.retry), also when the name means another object by now.
 //
 // Where the second walk makes no LOOKUP (the path ends in a bind-mounted file or in /proc/PID/fd) the same node comes again, and is
-// let through: nobody reaches it by a walk of names alone.
+// let through: nobody reaches it by a walk of names alone. Threads that cannot be seen from the daemon's pid namespace are all number 0; they get
+// a fresh node at every LOOKUP.
 type node struct {
 	id      uint64
 	inode   *inode
@@ -63,13 +64,6 @@ type node struct {
 	tid     uint32 // the thread that looked it up first
 	shared  bool   // another one did too
 	hot     bool   // it was opened for writing
-}
-
-// retry is a thread whose OPEN for writing was answered ESTALE and has not come again. Threads that cannot be seen from the daemon's pid namespace are
-// all number 0, and counted.
-type retry struct {
-	n     int
-	since time.Time
 }
 
 // A second walk follows at once unless its thread was killed in between. What is older than retryAge is forgotten when there are retryMany.
@@ -105,14 +99,14 @@ func (f *FS) newNodeLocked(i *inode, tid uint32) *node {
 // lookupNodeLocked returns the node id for a path walk of tid that has come to i, and counts it.
 func (f *FS) lookupNodeLocked(i *inode, tid uint32) *node {
 	n := i.current
-	_, private := f.retry[tid]
+	_, again := f.retry[tid]
 	switch {
-	case i.object != nil && private:
+	case i.object != nil && (again || tid == 0):
 		n = f.newNodeLocked(i, tid)
 	case n == nil:
 		n = f.newNodeLocked(i, tid)
 		i.current = n
-	case n.tid != tid || tid == 0:
+	case n.tid != tid:
 		n.shared = true
 	}
 	n.nlookup++
@@ -125,11 +119,12 @@ func (f *FS) admitOpenLocked(n *node, tid, flags uint32) fuse.Status {
 	if i.object == nil || flags&syscall.O_ACCMODE == syscall.O_RDONLY {
 		return fuse.OK
 	}
-	again := f.endRetryLocked(tid)
+	_, again := f.retry[tid]
+	delete(f.retry, tid)
 	if n.hot {
 		return fuse.OK
 	}
-	if (n.shared || n.tid != tid) && !again {
+	if (n.shared || n.tid != tid) && !again && tid != 0 {
 		f.beginRetryLocked(tid)
 		return fuse.Status(errStale)
 	}
@@ -143,20 +138,9 @@ func (f *FS) admitOpenLocked(n *node, tid, flags uint32) fuse.Status {
 func (f *FS) beginRetryLocked(tid uint32) {
 	now := f.now()
 	if len(f.retry) >= retryMany {
-		maps.DeleteFunc(f.retry, func(_ uint32, r retry) bool { return now.Sub(r.since) > retryAge })
+		maps.DeleteFunc(f.retry, func(_ uint32, since time.Time) bool { return now.Sub(since) > retryAge })
 	}
-	f.retry[tid] = retry{f.retry[tid].n + 1, now}
-}
-
-// endRetryLocked says whether an OPEN of tid was refused before.
-func (f *FS) endRetryLocked(tid uint32) bool {
-	r, ok := f.retry[tid]
-	if r.n--; r.n > 0 {
-		f.retry[tid] = r
-	} else {
-		delete(f.retry, tid)
-	}
-	return ok
+	f.retry[tid] = now
 }
 
 // Forget takes back nlookup lookups of a node id.
@@ -194,7 +178,7 @@ func (f *FS) linkLocked(dir *inode, name string, i *inode) {
 	if i.isDir() {
 		dir.nlink++
 	}
-	dir.changedLocked(f.now())
+	dir.touchLocked(f.now())
 }
 
 // unlinkLocked takes the name of i away.
@@ -205,10 +189,19 @@ func (f *FS) unlinkLocked(i *inode) {
 	if i.isDir() {
 		dir.nlink--
 	}
-	dir.changedLocked(f.now())
+	dir.touchLocked(f.now())
 }
 
-func (i *inode) changedLocked(now time.Time) { i.mtime, i.ctime = now, now }
+// touchLocked notes that the content of a directory changed.
+func (i *inode) touchLocked(now time.Time) { i.mtime, i.ctime = now, now }
+
+// changeLocked notes that what is known of i changed: its owner, mode or name.
+func (i *inode) changeLocked(now time.Time) {
+	if i.object != nil {
+		i.object.setTimes(time.Time{}, time.Time{}, now)
+	}
+	i.ctime = now
+}
 
 // pathLocked is where i is in the tree, with " (deleted)" when it is not.
 func (i *inode) pathLocked() string {

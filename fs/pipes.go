@@ -141,7 +141,6 @@ type pipeRead struct {
 	call  conn.Call
 	op    pipe.ReadOp
 	parts [][]byte
-	done  ipc.Completions
 }
 
 var pipeReads = sync.Pool{New: func() any { return new(pipeRead) }}
@@ -159,7 +158,7 @@ func (p *pipeFile) read(c conn.Call, in *fuse.ReadIn) {
 		Done: x, Pieces: x.op.Pieces[:0],
 	}
 	x.call.MayWait(x)
-	done := x.done
+	var done ipc.Completions
 	p.file.Read(&x.op, &done)
 	done.Deliver()
 }

@@ -51,10 +51,6 @@ func (p *Pipe) Open(op *OpenOp, done *ipc.Completions) {
 		f.read = true
 	case syscall.O_WRONLY:
 		f.write = true
-		if nonBlock && !op.Creates && p.readers == 0 {
-			op.failLocked(syscall.ENXIO, done)
-			return
-		}
 	case syscall.O_RDWR:
 		f.read, f.write = true, true
 	default:
@@ -66,6 +62,13 @@ func (p *Pipe) Open(op *OpenOp, done *ipc.Completions) {
 			op.failLocked(e, done)
 			return
 		}
+	}
+	if nonBlock && !op.Creates && f.write && !f.read && p.readers == 0 {
+		if p.files == 0 {
+			p.releaseRingLocked()
+		}
+		op.failLocked(syscall.ENXIO, done)
+		return
 	}
 	p.files++
 	p.countLocked(f, done)

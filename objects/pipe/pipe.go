@@ -127,9 +127,6 @@ func (p *Pipe) pumpLocked(done *ipc.Completions) {
 			moved = true
 			p.consumeLocked(r, done)
 			done.Add(r.Done)
-			if !p.ring.empty() {
-				p.wakePollsLocked(pollIn, done) // wake_next_reader
-			}
 		}
 		for !p.ring.full() || p.readers == 0 {
 			w, ok := p.wrWait.Pop()

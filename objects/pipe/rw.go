@@ -72,7 +72,6 @@ func (f *File) needsPartnerLocked() bool {
 func (p *Pipe) consumeLocked(op *ReadOp, done *ipc.Completions) {
 	verify.Held(&p.mu)
 	wakeWriter := false
-	op.file.packetEnd = false
 	for left := op.Size; left > 0 && !p.ring.empty(); {
 		b := p.ring.first()
 		n := min(int(b.n), left)
@@ -90,8 +89,7 @@ func (p *Pipe) consumeLocked(op *ReadOp, done *ipc.Completions) {
 			b.off += uint16(n)
 			b.n -= uint16(n)
 		}
-		if packet {
-			op.file.packetEnd = true
+		if op.file.packetEnd = packet; packet {
 			break
 		}
 	}
@@ -162,38 +160,39 @@ func (f *File) Write(op *WriteOp, done *ipc.Completions) {
 	}
 }
 
-// writeLocked begins a write: with op.Data, or with op.rest when it waited for the first reader.
+// writeLocked begins a write: now, or when the first reader that it waited for has come.
 func (p *Pipe) writeLocked(op *WriteOp, done *ipc.Completions) {
 	if p.readers == 0 {
 		p.breakLocked(op, done)
 		return
 	}
-	if len(op.rest) == 0 {
-		data := op.Data[p.mergeLocked(op):]
-		for len(data) > 0 && !p.ring.full() {
-			b, e := p.fillLocked(op, data)
-			if e != 0 {
-				p.endLocked(op, e, done)
-				return
-			}
-			p.ring.push(b)
-			op.N += int(b.n)
-			data = data[b.n:]
-		}
-		switch {
-		case len(data) == 0:
-			p.endLocked(op, 0, done)
-			return
-		case op.NonBlock:
-			p.endLocked(op, syscall.EAGAIN, done)
-			return
-		}
-		if e := p.keepRestLocked(op, data); e != 0 {
+	if len(op.rest) > 0 {
+		op.Data = p.gatherRestLocked(op)
+	}
+	data := op.Data[p.mergeLocked(op):]
+	for len(data) > 0 && !p.ring.full() {
+		b, e := p.fillLocked(op, data)
+		if e != 0 {
 			p.endLocked(op, e, done)
 			return
 		}
-		p.wroteLocked(op, done)
+		p.ring.push(b)
+		op.N += int(b.n)
+		data = data[b.n:]
 	}
+	switch {
+	case len(data) == 0:
+		p.endLocked(op, 0, done)
+		return
+	case op.NonBlock:
+		p.endLocked(op, syscall.EAGAIN, done)
+		return
+	}
+	if e := p.keepRestLocked(op, data); e != 0 {
+		p.endLocked(op, e, done)
+		return
+	}
+	p.wroteLocked(op, done)
 	p.resumeLocked(op, done)
 }
 
@@ -275,9 +274,6 @@ func (p *Pipe) resumeLocked(op *WriteOp, done *ipc.Completions) {
 		return
 	}
 	done.Add(op.Done)
-	if !p.ring.full() {
-		p.wakePollsLocked(pollOut, done) // wake_next_writer
-	}
 }
 
 // wroteLocked notes that op put something in: the commit point of a write.
@@ -306,6 +302,17 @@ func (p *Pipe) breakLocked(op *WriteOp, done *ipc.Completions) {
 		op.Err = syscall.EPIPE
 	}
 	done.Add(op.Done)
+}
+
+// gatherRestLocked copies what op kept while it waited for the first reader, so that it can begin like any other write: where its pages end depends on what
+// is in the pipe by then.
+func (p *Pipe) gatherRestLocked(op *WriteOp) []byte {
+	var data []byte
+	for _, b := range op.rest {
+		data = append(data, p.ns.Arena.Bytes(b.ref)[:b.n]...)
+	}
+	p.dropRestLocked(op)
+	return data
 }
 
 func (p *Pipe) dropRestLocked(op *WriteOp) {

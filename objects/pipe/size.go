@@ -19,7 +19,7 @@ func (p *Pipe) allocLocked(c ipc.Caller) syscall.Errno {
 		}
 	}
 	sum := p.ns.AccountPipeBuffers(c.UID, 0, slots)
-	if above(sum, limits.PipeUserPagesSoft) && !c.Privileged() && slots > minDefSlots {
+	if above(sum, limits.PipeUserPagesSoft) && !c.Privileged() && (p.slots == 0 || slots > minDefSlots) {
 		sum = p.ns.AccountPipeBuffers(c.UID, slots, minDefSlots)
 		slots = minDefSlots
 	}
