@@ -24,7 +24,7 @@ const blockSize = 4096
 // attrLocked fills in the attributes of i.
 func (f *FS) attrLocked(i *inode, a *fuse.Attr) {
 	*a = fuse.Attr{
-		Ino: i.ino, Mode: i.mode | i.perm.Mode, Nlink: i.nlink, Blksize: blockSize, Rdev: i.rdev,
+		Ino: i.ino, Mode: i.mode | i.perm.Mode, Nlink: f.nlinkLocked(i), Blksize: blockSize, Rdev: i.rdev,
 		Owner: fuse.Owner{Uid: i.perm.UID, Gid: i.perm.GID},
 	}
 	atime, mtime, ctime := i.atime, i.mtime, i.ctime
@@ -34,6 +34,8 @@ func (f *FS) attrLocked(i *inode, a *fuse.Attr) {
 		atime, mtime, ctime = i.object.times()
 	case i.isDir():
 		a.Size = uint64(len(i.entries))
+	case i.mode == typeLink:
+		a.Size = uint64(len(i.target))
 	}
 	a.SetTimes(&atime, &mtime, &ctime)
 	if f.opts.UID != nil {

@@ -85,7 +85,7 @@ func (f *FS) addLocked(h *fuse.InHeader, name string, mode uint32) (*inode, fuse
 		return nil, fuse.Status(syscall.EEXIST)
 	case st != fuse.ENOENT:
 		return nil, st
-	case dir.nlink == 0:
+	case f.nlinkLocked(dir) == 0:
 		return nil, fuse.ENOENT // the directory was removed
 	}
 	i, st := f.newLocked(h, dir, mode)
@@ -118,6 +118,55 @@ func (f *FS) make(h *fuse.InHeader, name string, mode uint32, out *fuse.EntryOut
 	return st
 }
 
+// Symlink answers SYMLINK.
+func (f *FS) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, st := f.addLocked(h, name, typeLink|0o777)
+	if st.Ok() {
+		i.target = target
+		f.entryLocked(f.lookupNodeLocked(i, h.Pid), out)
+	}
+	return st
+}
+
+// Readlink answers READLINK.
+func (f *FS) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.nodes[h.NodeId]
+	if n == nil || n.inode.mode != typeLink {
+		return nil, fuse.EINVAL
+	}
+	return []byte(n.inode.target), fuse.OK
+}
+
+// Link answers LINK: one more name for a file, also for one that has none yet (O_TMPFILE). EXDEV between kinds.
+func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir, _, st := f.entryOfLocked(in.NodeId, name)
+	n := f.nodes[in.Oldnodeid]
+	switch {
+	case st.Ok():
+		return fuse.Status(syscall.EEXIST)
+	case st != fuse.ENOENT:
+		return st
+	case n == nil:
+		return fuse.Status(errStale)
+	case n.inode.isDir() || n.inode.fixed || dir.kind == nil:
+		return fuse.EPERM
+	case n.inode.kind != dir.kind:
+		return fuse.EXDEV
+	case f.nlinkLocked(dir) == 0:
+		return fuse.ENOENT
+	}
+	f.linkLocked(dir, name, n.inode)
+	n.inode.changeLocked(f.now())
+	f.entryLocked(f.lookupNodeLocked(n.inode, in.Pid), out)
+	return fuse.OK
+}
+
 // Create answers CREATE: it makes an object and opens it, and never waits, since the kernel holds the lock of the directory.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	f.mu.Lock()
@@ -125,8 +174,7 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	i, st := f.addLocked(&in.InHeader, name, typeReg|in.Mode&0o7777)
 	if st.Ok() {
 		if st = f.createLocked(in, i, out); !st.Ok() {
-			f.unlinkLocked(i)
-			f.dropLocked(i)
+			f.removeLocked(i.names[0].dir, name)
 		}
 	}
 	return st
@@ -142,7 +190,6 @@ func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) 
 	}
 	i, st := f.newLocked(&in.InHeader, dir, typeReg|in.Mode&0o7777)
 	if st.Ok() {
-		i.nlink = 0
 		if st = f.createLocked(in, i, out); !st.Ok() {
 			f.dropLocked(i)
 		}
@@ -167,7 +214,7 @@ func (f *FS) createLocked(in *fuse.CreateIn, i *inode, out *fuse.CreateOut) fuse
 func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, i, st := f.entryOfLocked(h.NodeId, name)
+	dir, i, st := f.entryOfLocked(h.NodeId, name)
 	switch {
 	case !st.Ok():
 		return st
@@ -176,7 +223,7 @@ func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Statu
 	case i.fixed:
 		return fuse.EPERM
 	}
-	f.removeLocked(i)
+	f.removeLocked(dir, name)
 	return fuse.OK
 }
 
@@ -184,7 +231,7 @@ func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Statu
 func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, i, st := f.entryOfLocked(h.NodeId, name)
+	dir, i, st := f.entryOfLocked(h.NodeId, name)
 	switch {
 	case !st.Ok():
 		return st
@@ -195,16 +242,8 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status
 	case len(i.entries) > 0:
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
-	f.removeLocked(i)
+	f.removeLocked(dir, name)
 	return fuse.OK
-}
-
-// removeLocked takes away the only name of i.
-func (f *FS) removeLocked(i *inode) {
-	f.unlinkLocked(i)
-	i.nlink = 0
-	i.changeLocked(f.now())
-	f.dropLocked(i)
 }
 
 // Rename answers RENAME and RENAME2. EXDEV between kinds; EINVAL for a flag other than RENAME_NOREPLACE and RENAME_EXCHANGE.
@@ -233,8 +272,8 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		if old == nil {
 			return fuse.ENOENT
 		}
-		f.unlinkLocked(i)
-		f.unlinkLocked(old)
+		f.unlinkLocked(from, oldName)
+		f.unlinkLocked(to, newName)
 		f.linkLocked(to, newName, i)
 		f.linkLocked(from, oldName, old)
 		i.changeLocked(f.now())
@@ -251,9 +290,9 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		case len(old.entries) > 0:
 			return fuse.Status(syscall.ENOTEMPTY)
 		}
-		f.removeLocked(old)
+		f.removeLocked(to, newName)
 	}
-	f.unlinkLocked(i)
+	f.unlinkLocked(from, oldName)
 	f.linkLocked(to, newName, i)
 	i.changeLocked(f.now())
 	return fuse.OK
@@ -295,11 +334,7 @@ func (f *FS) listLocked(dir *inode, fh, n uint64) ([]dirEntry, fuse.Status) {
 		return nil, fuse.EBADF
 	}
 	if n == 0 {
-		up := dir
-		if dir.parent != nil {
-			up = dir.parent
-		}
-		d.entries = append(d.entries[:0], dirEntry{".", dir.ino, typeDir}, dirEntry{"..", up.ino, typeDir})
+		d.entries = append(d.entries[:0], dirEntry{".", dir.ino, typeDir}, dirEntry{"..", dir.parentLocked().ino, typeDir})
 		for name, i := range dir.entries {
 			d.entries = append(d.entries, dirEntry{name, i.ino, i.mode})
 		}

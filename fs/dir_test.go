@@ -326,7 +326,7 @@ func (f *tree) walk(path string) (dir uint64, name string) {
 // list names what is in dir and below, sorted, and with each pipe the name by which inos knows it.
 func (f *tree) list(prefix string, dir *inode, inos map[uint64]string) (all []string) {
 	for name, i := range dir.entries {
-		if i.name != name || i.parent != dir {
+		if i.pathLocked() == "" || i.parentLocked() != dir {
 			f.t.Errorf("%s%s believes to be %s", prefix, name, i.pathLocked())
 		}
 		if i.isDir() {
@@ -348,8 +348,8 @@ func (f *tree) checkLinks(dir *inode) {
 			f.checkLinks(i)
 		}
 	}
-	if dir.nlink != want {
-		f.t.Errorf("%s has %d links, want %d", dir.pathLocked(), dir.nlink, want)
+	if n := f.nlinkLocked(dir); n != want {
+		f.t.Errorf("%s has %d links, want %d", dir.pathLocked(), n, want)
 	}
 }
 

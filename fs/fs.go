@@ -60,7 +60,6 @@ func New(ns *ipc.Namespace, opts Options) *FS {
 	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
 	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
 	f.root.fixed = true
-	f.root.nlink = 2
 	f.root.current = f.newNodeLocked(f.root, 0)
 	f.root.current.nlookup = 1 // the kernel never forgets the root
 

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"maps"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,6 +16,7 @@ const (
 	typeDir  = syscall.S_IFDIR
 	typeReg  = syscall.S_IFREG
 	typeFIFO = syscall.S_IFIFO
+	typeLink = syscall.S_IFLNK
 )
 
 // errStale makes the kernel walk the path once more (fs/namei.c:do_filp_open).
@@ -25,15 +27,16 @@ type inode struct {
 	ino   uint64
 	mode  uint32 // the type
 	perm  ipc.Perm
-	nlink uint32
 	fixed bool // made at the start; it cannot be removed or renamed, and nothing can be created in the root or proc
 	kind  kind // of the objects in a directory, or of the object; nil for the root and proc
 
-	parent *inode // the directory with the name; nil for the root and what has no name
-	name   string
+	names []name // where it is; a directory has one, the root and what was removed none
+	last  string // the last name it had, for those who look at an object that is still open
 
 	entries map[string]*inode // of a directory
+	subdirs uint32            // of those, the directories
 	object  object            // of a file of a kind
+	target  string            // of a symbolic link
 	text    func() []byte     // of a file of proc
 	rdev    uint32
 
@@ -42,6 +45,12 @@ type inode struct {
 
 	nodes   int   // node ids that the kernel holds
 	current *node // the one that a LOOKUP may return, if there is one
+}
+
+// name is an entry of a directory.
+type name struct {
+	dir  *inode
+	name string
 }
 
 // node is a node id: a struct inode of the kernel.
@@ -79,10 +88,9 @@ func (f *FS) newInodeLocked(k kind, mode uint32, perm ipc.Perm) *inode {
 	f.lastIno++
 	f.inodes++
 	now := f.now()
-	i := &inode{ino: f.lastIno, kind: k, mode: mode, perm: perm, nlink: 1, atime: now, mtime: now, ctime: now}
+	i := &inode{ino: f.lastIno, kind: k, mode: mode, perm: perm, atime: now, mtime: now, ctime: now}
 	if mode == typeDir {
 		i.entries = make(map[string]*inode)
-		i.nlink = 2
 	}
 	return i
 }
@@ -165,31 +173,56 @@ func (f *FS) Forget(nodeid, nlookup uint64) {
 
 // dropLocked forgets an inode that has neither a name nor a node id. Whoever has it open holds a node id.
 func (f *FS) dropLocked(i *inode) {
-	if i.parent == nil && i.nodes == 0 && i != f.root {
+	if len(i.names) == 0 && i.nodes == 0 && i != f.root {
 		delete(f.streams, i)
 		f.inodes--
 	}
 }
 
-// linkLocked gives i, which has none, a name.
-func (f *FS) linkLocked(dir *inode, name string, i *inode) {
-	dir.entries[name] = i
-	i.parent, i.name = dir, name
+// linkLocked gives i a name.
+func (f *FS) linkLocked(dir *inode, n string, i *inode) {
+	dir.entries[n] = i
+	i.names = append(i.names, name{dir, n})
 	if i.isDir() {
-		dir.nlink++
+		dir.subdirs++
 	}
 	dir.touchLocked(f.now())
 }
 
-// unlinkLocked takes the name of i away.
-func (f *FS) unlinkLocked(i *inode) {
-	dir := i.parent
-	delete(dir.entries, i.name)
-	i.parent = nil // the name stays, for those who look at an object that is still open
+// unlinkLocked takes a name away.
+func (f *FS) unlinkLocked(dir *inode, n string) {
+	i := dir.entries[n]
+	delete(dir.entries, n)
+	i.names = slices.DeleteFunc(i.names, func(x name) bool { return x == name{dir, n} })
+	i.last = n
 	if i.isDir() {
-		dir.nlink--
+		dir.subdirs--
 	}
 	dir.touchLocked(f.now())
+}
+
+// removeLocked takes a name away for good.
+func (f *FS) removeLocked(dir *inode, n string) {
+	i := dir.entries[n]
+	f.unlinkLocked(dir, n)
+	i.changeLocked(f.now())
+	f.dropLocked(i)
+}
+
+// nlinkLocked is st_nlink. A directory counts its own "." and the ".." of each in it, until it is removed.
+func (f *FS) nlinkLocked(i *inode) uint32 {
+	if i.isDir() && (len(i.names) > 0 || i == f.root) {
+		return 2 + i.subdirs
+	}
+	return uint32(len(i.names))
+}
+
+// parentLocked is where ".." leads.
+func (i *inode) parentLocked() *inode {
+	if len(i.names) == 0 {
+		return i
+	}
+	return i.names[0].dir
 }
 
 // touchLocked notes that the content of a directory changed.
@@ -203,17 +236,17 @@ func (i *inode) changeLocked(now time.Time) {
 	i.ctime = now
 }
 
-// pathLocked is where i is in the tree, with " (deleted)" when it is not.
+// pathLocked is where i is in the tree, one of its names if it has several, with " (deleted)" behind its last one when it has none.
 func (i *inode) pathLocked() string {
 	switch {
-	case i.name == "":
-		return ""
-	case i.parent == nil:
-		return i.name + " (deleted)"
+	case len(i.names) > 0:
+		path := i.names[0].name
+		for d := i.names[0].dir; len(d.names) > 0; d = d.names[0].dir {
+			path = d.names[0].name + "/" + path
+		}
+		return path
+	case i.last != "":
+		return i.last + " (deleted)"
 	}
-	path := i.name
-	for d := i.parent; d.parent != nil; d = d.parent {
-		path = d.name + "/" + path
-	}
-	return path
+	return ""
 }

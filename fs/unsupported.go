@@ -34,17 +34,6 @@ func (*FS) Writev(<-chan struct{}, *fuse.WriteIn, [][]byte) (uint32, fuse.Status
 	return 0, fuse.ENOSYS
 }
 
-// Link refuses hard links.
-func (*FS) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse.Status { return fuse.EPERM }
-
-// Symlink refuses symbolic links.
-func (*FS) Symlink(<-chan struct{}, *fuse.InHeader, string, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EPERM
-}
-
-// Readlink has nothing to read.
-func (*FS) Readlink(<-chan struct{}, *fuse.InHeader) ([]byte, fuse.Status) { return nil, fuse.EINVAL }
-
 // Access is left to the kernel, which checks all rights itself (default_permissions).
 func (*FS) Access(<-chan struct{}, *fuse.AccessIn) fuse.Status { return fuse.ENOSYS }
 

@@ -56,17 +56,42 @@ func ApplyFlag(flags *uintptr, name string) bool {
 // Mount mounts a FUSE file system on dir and returns the open /dev/fuse, for New: with mount(2) where that is allowed, else with
 // fusermount3. Permissions are checked by the kernel (default_permissions).
 func Mount(dir string, o MountOptions) (fd int, err error) {
-	fd, err = mountDirect(dir, o)
-	if err == nil || os.Geteuid() == 0 && !errors.Is(err, unix.EPERM) {
-		return fd, err
+	fd, direct := mountDirect(dir, o)
+	root := os.Geteuid() == 0
+	if direct == nil || root && !errors.Is(direct, unix.EPERM) {
+		return fd, direct
 	}
-	return mountHelper(dir, o)
+	fd, err = mountHelper(dir, o)
+	switch {
+	case err == nil:
+		return fd, nil
+	case errors.As(direct, new(deviceError)): // which fusermount3 opens with our rights, and says less about it
+		return -1, direct
+	case root:
+		return -1, fmt.Errorf("%w: root has no CAP_SYS_ADMIN here, and fusermount3 does not help: %v", direct, err)
+	}
+	return -1, err
+}
+
+// deviceError is why /dev/fuse cannot be opened.
+type deviceError struct{ error }
+
+// Unwrap is the errno of open(2).
+func (e deviceError) Unwrap() error { return e.error }
+
+// Error says also what to do.
+func (e deviceError) Error() string {
+	remedy := "load the module (modprobe fuse), or give the container the device (--device /dev/fuse)"
+	if errors.Is(e.error, unix.EACCES) {
+		remedy = "let all users open it, as udev does (chmod 666 /dev/fuse)"
+	}
+	return fmt.Sprintf("open /dev/fuse: %v; %s", e.error, remedy)
 }
 
 func mountDirect(dir string, o MountOptions) (int, error) {
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("open /dev/fuse: %w (is the fuse module loaded, and does this container have the device?)", err)
+		return -1, deviceError{err}
 	}
 	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d,default_permissions,max_read=%d", fd, os.Geteuid(), os.Getegid(), MaxWrite)
 	if o.AllowOther {
@@ -197,9 +222,10 @@ func Unmount(dir string, lazy bool) error {
 	return nil
 }
 
-// Dead says whether dir is the mount point of a FUSE file system whose daemon is gone ("Transport endpoint is not connected").
+// Dead says whether dir is the mount point of a FUSE file system whose daemon is gone ("Transport endpoint is not connected"). One whose files
+// the caller may not look at is not called dead.
 func Dead(dir string) bool {
-	var st unix.Stat_t
-	err := unix.Stat(dir, &st)
+	var st unix.Statfs_t // unlike stat(2), never answered from what the kernel remembers
+	err := unix.Statfs(dir, &st)
 	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
 }

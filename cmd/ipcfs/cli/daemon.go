@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"ipcfs/fs"
@@ -42,6 +44,10 @@ func startDaemon() error {
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.Env = append(os.Environ(), readyEnv+"=3")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// What the caller left open (a lock file of a script, the end of a pipe) is not the daemon's.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close_range: %w", err)
+	}
 	err = cmd.Start()
 	_ = w.Close()
 	if err != nil {
@@ -75,10 +81,7 @@ func serveAsDaemon(c *mountConfig, ready string) error {
 			_ = pipe.Close()
 		}
 	}
-	if err = prepareDir(c); err == nil {
-		err = serve(c, func() { tell(readyWord) })
-	}
-	if err != nil {
+	if err = serve(c, func() { tell(readyWord) }); err != nil {
 		tell(err.Error())
 	}
 	return err
@@ -89,14 +92,22 @@ const trimInterval = time.Second
 
 // serve mounts and serves until the mount is gone. It calls ready when requests are answered. The first SIGTERM or SIGINT unmounts; if
 // the mount is in use it is taken out of the tree, and what is under way there fails with ECONNABORTED or ENOTCONN as the process
-// ends.
-func serve(c *mountConfig, ready func()) error {
+// ends. The second ends the process at once.
+func serve(c *mountConfig, ready func()) (err error) {
+	release, err := prepareDir(c)
+	if err != nil {
+		return err
+	}
+	defer release()
 	logger, err := openLog(c)
 	if err != nil {
 		return err
 	}
 	defer logger.Close()
-
+	// All paths are absolute or open by now, and the caller may want to unmount or remove the directory it was in.
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
 	arena, err := page.New(int64(c.memory))
 	if err != nil {
 		return fmt.Errorf("reserving %v of memory: %w", &c.memory, err)
@@ -108,31 +119,31 @@ func serve(c *mountConfig, ready func()) error {
 		MaxInodes: c.inodes,
 		Logger:    logger.Logger,
 	})
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	signals := catchSignals(c.foreground)
 
 	fd, err := conn.Mount(c.dir, c.mount)
 	if err != nil {
 		return err
 	}
+	release()
 	connection := conn.New(fd, tree, tree.Raw(), conn.Options{Debug: c.debug, Logger: logger.Logger})
 	served := make(chan error, 1)
 	go func() { served <- connection.Serve() }()
+	dev, err := handshake(c.dir, served)
+	if err != nil {
+		_ = conn.Unmount(c.dir, true)
+		return err
+	}
 	logger.Printf("mounted on %s", c.dir)
 	if ready == nil {
 		ready = func() { fmt.Fprintf(os.Stderr, "ipcfs: mounted on %s; Ctrl-C unmounts\n", c.dir) }
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(c.dir, &st); err != nil { // answered by us, so the handshake with the kernel went well
-		_ = conn.Unmount(c.dir, true)
-		return fmt.Errorf("the mount does not answer: %w", err)
 	}
 	ready()
 
 	trim := time.NewTicker(trimInterval)
 	defer trim.Stop()
-	forced := false
+	left := make(chan error, 1)
+	leaving := false
 	for {
 		select {
 		case <-trim.C:
@@ -140,23 +151,25 @@ func serve(c *mountConfig, ready func()) error {
 				logger.Printf("giving memory back: %v", err)
 			}
 		case sig := <-signals:
-			if forced {
-				return fmt.Errorf("ended by %v while files were open", sig)
+			if leaving {
+				err := fmt.Errorf("ended by a second signal (%v) while the mount was still in use", sig)
+				logger.Print(err)
+				return err
 			}
-			forced = true
-			logger.Printf("%v: unmounting %s", sig, c.dir)
-			err := conn.Unmount(c.dir, false)
-			if errors.Is(err, unix.EBUSY) {
-				if err = conn.Unmount(c.dir, true); err == nil {
-					logger.Printf("%s was in use; what was under way there fails", c.dir)
-					return nil
-				}
-			}
-			if err != nil {
-				logger.Printf("unmounting %s: %v", c.dir, err)
+			leaving = true
+			logger.Printf("%v: unmounting %s (bind mounts of it go on until a second signal)", sig, c.dir)
+			go func() { left <- leave(dev) }() // fusermount3 may take its time, but not the signals
+		case err := <-left:
+			switch {
+			case errors.Is(err, errInUse):
+				logger.Printf("%s: %v; what is under way there fails", c.dir, err)
+				return nil
+			case err != nil:
+				logger.Printf("%v; a second signal ends the daemon all the same", err)
 			}
 		case err := <-served:
 			if err != nil {
+				logger.Print(err)
 				return err
 			}
 			logger.Printf("unmounted")
@@ -165,4 +178,67 @@ func serve(c *mountConfig, ready func()) error {
 			return arena.Close()
 		}
 	}
+}
+
+// catchSignals says which signals end the daemon. A terminal that goes away takes only what runs in its foreground with it, and not even that
+// under nohup(1).
+func catchSignals(foreground bool) <-chan os.Signal {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	if foreground && !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	} else {
+		signal.Ignore(syscall.SIGHUP)
+	}
+	signal.Ignore(syscall.SIGPIPE)
+	return signals
+}
+
+// handshake waits until the new mount on dir answers, and returns its device number.
+func handshake(dir string, served <-chan error) (dev uint64, err error) {
+	answered := make(chan error, 1)
+	var st unix.Stat_t
+	go func() { answered <- unix.Stat(dir, &st) }()
+	select {
+	case err = <-answered:
+	case err = <-served: // then nobody will answer
+		if err == nil {
+			err = errors.New("it was unmounted at once")
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("the mount does not answer: %w", err)
+	}
+	return st.Dev, nil
+}
+
+// errInUse is what leave says when the mount lives on without a place in the tree.
+var errInUse = errors.New("files of the mount are still open")
+
+// leave unmounts the mount with this device number, wherever it is by now: a directory above it may have another name, and after a lazy unmount
+// another mount may be where it was. errInUse if it is out of the tree with files open.
+func leave(dev uint64) error {
+	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
+		return i.FSType != conn.FSType || i.Root != "/" || unix.Mkdev(uint32(i.Major), uint32(i.Minor)) != dev, false
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading /proc/self/mountinfo: %w", err)
+	case len(mounts) == 0: // unmounted lazily
+		return errInUse
+	}
+	dir := mounts[0].Mountpoint
+	if p, err := lookAt(dir); err != nil || p.mount == nil || p.mount.ID != mounts[0].ID {
+		return fmt.Errorf("%s cannot be unmounted: something else is mounted over it", dir)
+	}
+	err = conn.Unmount(dir, false)
+	if errors.Is(err, unix.EBUSY) {
+		if err = conn.Unmount(dir, true); err == nil {
+			return errInUse
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be unmounted: %w", dir, err)
+	}
+	return nil
 }

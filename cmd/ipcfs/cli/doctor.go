@@ -78,14 +78,7 @@ func examine() (findings []finding, canMount bool) {
 	}
 	findings = append(findings, rights)
 
-	helper := finding{what: "fusermount3", ok: true}
-	if path, err := conn.HelperPath(); err != nil {
-		helper.ok, helper.detail, helper.remedy = false, "not found", "apt-get install fuse3 (only mounting without root needs it)"
-	} else if st, err := os.Stat(path); err != nil || st.Mode()&os.ModeSetuid == 0 && !admin {
-		helper.ok, helper.detail, helper.remedy = false, path+" is not set-user-ID", "chmod u+s "+path
-	} else {
-		helper.detail = path
-	}
+	helper := examineHelper(admin)
 	findings = append(findings, helper)
 
 	other := finding{"allow_other", true, "allowed", ""}
@@ -99,7 +92,28 @@ func examine() (findings []finding, canMount bool) {
 		pass.detail, pass.remedy = "not available", "needs Linux 6.9 and CAP_SYS_ADMIN; nothing that is mounted today depends on it"
 	}
 	findings = append(findings, pass)
-	return findings, admin && device.ok || helper.ok && (device.ok || os.Geteuid() != 0)
+	return findings, device.ok && (admin || helper.ok) // fusermount3 opens the device with the rights of the user
+}
+
+// examineHelper looks whether fusermount3 would get the rights that mounting takes.
+func examineHelper(admin bool) finding {
+	no := func(detail, remedy string) finding { return finding{"fusermount3", false, detail, remedy} }
+	path, err := conn.HelperPath()
+	if err != nil {
+		return no("not found", "apt-get install fuse3 (only mounting without root needs it)")
+	}
+	if !admin {
+		if st, err := os.Stat(path); err != nil || st.Mode()&os.ModeSetuid == 0 && os.Geteuid() != 0 {
+			return no(path+" is not set-user-ID", "chmod u+s "+path)
+		}
+		if forbidden, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err == nil && forbidden != 0 && os.Geteuid() != 0 {
+			return no(path+" gets no rights here (no_new_privs)", "allow new privileges (in a container: without --security-opt no-new-privileges)")
+		}
+		if allowed, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_ADMIN, 0, 0, 0); err == nil && allowed == 0 {
+			return no(path+" cannot have CAP_SYS_ADMIN here", "give the container the capability (--cap-add SYS_ADMIN)")
+		}
+	}
+	return finding{"fusermount3", true, path, ""}
 }
 
 func kernelRelease() (release string, major, minor int) {

@@ -3,10 +3,10 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
-	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -42,12 +42,15 @@ killed and left DIR dead ("Transport endpoint is not connected"), DIR is freed f
 			if ready := os.Getenv(readyEnv); ready != "" {
 				return serveAsDaemon(&c, ready)
 			}
-			if err := prepareDir(&c); err != nil {
-				return err
-			}
 			if c.foreground {
 				return serve(&c, nil)
 			}
+			// The daemon looks again; what is wrong is better said before there is one.
+			release, err := prepareDir(&c)
+			if err != nil {
+				return err
+			}
+			release()
 			return startDaemon()
 		},
 	}
@@ -64,38 +67,76 @@ killed and left DIR dead ("Transport endpoint is not connected"), DIR is freed f
 	return cmd
 }
 
-// prepareDir makes sure that c.dir can be mounted on, makes it absolute and frees it from a mount whose daemon is dead.
-func prepareDir(c *mountConfig) error {
-	for conn.Dead(c.dir) {
-		if err := conn.Unmount(c.dir, true); err != nil {
-			return fmt.Errorf("%s is a dead mount and cannot be freed: %w", c.dir, err)
+// prepareDir makes sure that c.dir can be mounted on, makes it absolute and frees it from a mount whose daemon is dead. Until release is called no
+// other ipcfs can mount there.
+func prepareDir(c *mountConfig) (release func(), err error) {
+	if c.dir, err = freeDead(c.dir); err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(c.dir)
+	if err != nil {
+		return nil, dirError(c.dir, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = dir.Close()
+		}
+	}()
+	// Without it two could find the directory free and mount one over the other. A file system without locks has to do without.
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("%s is being mounted on by another process, or locked; try again", c.dir)
+	}
+	p, err := lookAt(c.dir)
+	switch {
+	case err != nil:
+		return nil, dirError(c.dir, err)
+	case p.isOurs():
+		return nil, alreadyMounted(c.dir)
+	}
+	names, err := dir.Readdirnames(1)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, dirError(c.dir, err)
+	case len(names) > 0 && !c.nonempty:
+		return nil, fmt.Errorf("%s is not empty; mount on an empty directory, or hide what is in it with -o nonempty", c.dir)
+	}
+	return func() { _ = dir.Close() }, nil
+}
+
+// freeDead frees dir from mounts of ipcfs whose daemon is dead, and returns its absolute path.
+func freeDead(dir string) (path string, err error) {
+	for {
+		p, err := lookAt(dir)
+		switch {
+		case err != nil:
+			return "", dirError(dir, err)
+		case !p.isOurs():
+			return p.path, nil
+		case !isDead(p.path):
+			return "", alreadyMounted(p.path)
+		}
+		if err := unmount(p, true); err != nil {
+			return "", fmt.Errorf("the daemon of %s is dead: %w", p.path, err)
 		}
 	}
-	mounted, err := isMount(c.dir)
-	switch {
-	case err != nil:
-		return err
-	case mounted:
-		return fmt.Errorf("an ipcfs is mounted on %s already; 'ipcfs umount %s' ends it", c.dir, c.dir)
+}
+
+// answerPatience is how long a daemon may take to show that it lives. One that is stopped (SIGSTOP, a debugger) never does, and who asks it cannot
+// even be interrupted.
+const answerPatience = 5 * time.Second
+
+// isDead says whether the daemon of the mount on dir is known to be dead.
+func isDead(dir string) bool {
+	dead := make(chan bool, 1)
+	go func() { dead <- conn.Dead(dir) }()
+	select {
+	case d := <-dead:
+		return d
+	case <-time.After(answerPatience):
+		return false
 	}
-	entries, err := os.ReadDir(c.dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s does not exist; make the directory first: mkdir -p %s", c.dir, c.dir)
-	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%s is not a directory", c.dir)
-	case err != nil:
-		return fmt.Errorf("%s cannot be read: %w", c.dir, errors.Unwrap(err))
-	case len(entries) > 0 && !c.nonempty:
-		return fmt.Errorf("%s is not empty; mount on an empty directory, or hide what is in it with -o nonempty", c.dir)
-	}
-	abs, err := filepath.EvalSymlinks(c.dir)
-	if err == nil {
-		abs, err = filepath.Abs(abs)
-	}
-	if err != nil {
-		return err
-	}
-	c.dir = abs
-	return nil
+}
+
+func alreadyMounted(dir string) error {
+	return fmt.Errorf("an ipcfs is mounted on %s already; 'ipcfs umount %s' ends it", dir, dir)
 }

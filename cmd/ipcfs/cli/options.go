@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -124,19 +125,22 @@ func (c *mountConfig) check() error {
 // size is a flag value: bytes, with a suffix K, M, G or T for powers of 1024.
 type size int64
 
+var sizeForm = regexp.MustCompile(`^(\d+)(?:([KMGT])(?:I?B)?|B)?$`)
+
 // Set parses s.
 func (v *size) Set(s string) error {
-	digits := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I")
-	shift := 0
-	for i, suffix := range []string{"K", "M", "G", "T"} {
-		if rest, ok := strings.CutSuffix(digits, suffix); ok {
-			digits, shift = rest, 10*(i+1)
-			break
-		}
+	wrong := fmt.Errorf("%q is not a size such as 512M or 2G", s)
+	m := sizeForm.FindStringSubmatch(strings.ToUpper(s))
+	if m == nil {
+		return wrong
 	}
-	n, err := strconv.ParseUint(digits, 10, 63-shift)
+	shift := 0
+	if m[2] != "" {
+		shift = 10 * (1 + strings.Index("KMGT", m[2]))
+	}
+	n, err := strconv.ParseUint(m[1], 10, 63-shift)
 	if err != nil {
-		return fmt.Errorf("%q is not a size such as 512M or 2G", s)
+		return wrong
 	}
 	*v = size(n << shift)
 	return nil

@@ -3,9 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
@@ -26,43 +25,33 @@ open go on with them, and the daemon ends when the last of them closes.`,
 		Args:              oneDir,
 		ValidArgsFunction: completeDirs,
 		RunE: func(_ *cobra.Command, args []string) error {
-			dir := args[0]
-			mounted, err := isMount(dir)
+			p, err := lookAt(args[0])
 			switch {
+			case errors.Is(err, unix.ENOENT):
+				return fmt.Errorf("%s does not exist", args[0])
 			case err != nil:
-				return err
-			case !mounted:
-				return fmt.Errorf("%s is not an ipcfs mount", dir)
+				return dirError(args[0], err)
+			case !p.isOurs():
+				return fmt.Errorf("%s is not an ipcfs mount", args[0])
 			}
-			err = conn.Unmount(dir, lazy)
-			if errors.Is(err, unix.EBUSY) {
-				return fmt.Errorf("%s is in use (fuser -m %s shows by whom); end those processes, or use --lazy", dir, dir)
-			}
-			return err
+			return unmount(p, lazy)
 		},
 	}
 	cmd.Flags().BoolVarP(&lazy, "lazy", "l", false, "unmount now, clean up when nobody uses it any more")
 	return cmd
 }
 
-// isMount says whether dir is where an ipcfs is mounted, be its daemon alive or not.
-func isMount(dir string) (bool, error) {
-	// The parent is resolved instead of dir, which may be a dead mount point that cannot be looked at.
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return false, err
+// unmount unmounts what is at p.
+func unmount(p place, lazy bool) error {
+	if uid, ok := p.owner(); ok && os.Geteuid() != 0 && uid != os.Geteuid() {
+		return fmt.Errorf("%s was mounted by user %d; only that user and root can unmount it", p.path, uid)
 	}
-	if parent, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
-		abs = filepath.Join(parent, filepath.Base(abs))
+	err := conn.Unmount(p.path, lazy)
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%s is in use (fuser -m %s shows by whom); end those processes, or use --lazy", p.path, p.path)
+	case err != nil:
+		return fmt.Errorf("%s cannot be unmounted: %w", p.path, err)
 	}
-	if target, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = target
-	}
-	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
-		return i.Mountpoint != abs || i.FSType != conn.FSType, false
-	})
-	if err != nil {
-		return false, fmt.Errorf("reading /proc/self/mountinfo: %w", err)
-	}
-	return len(mounts) > 0, nil
+	return nil
 }
