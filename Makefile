@@ -66,12 +66,13 @@ unit: ## tests without a mount, in seconds
 integration: ## tests on real mounts, beside the kernel's own FIFOs
 	$(GOTEST) -race -timeout 20m -v ./integration > >(tee integration.log | grep -vE '^=== (RUN|PAUSE|CONT|NAME)|^ *--- PASS') 2>&1 \
 	|| { grep -nE '^ *--- (FAIL|SKIP)|^panic|DATA RACE' integration.log; exit 1; }
-	@grep -E '^ *--- SKIP' -A1 integration.log || echo "nothing was skipped"
+	@grep -E '^ *--- SKIP' -A1 integration.log || echo "== nothing was skipped"
+	@printf '== '; grep -cE '^ *--- PASS' integration.log | sed 's/$$/ tests and subtests passed/'
 
 .PHONY: bench
 bench: ## round trips and throughput beside a FIFO of the kernel and go-fuse's own server
 	@$(MAKE) --no-print-directory tools TOOLS='cc:gcc'
-	IPCFS_BENCH=1 $(GOTEST) -timeout 30m -v -run TestBench ./integration | grep -vE '^(===|---|PASS|ok)'
+	$(GOTEST) -timeout 30m -run '^$$' -bench BenchmarkPipes -benchtime 1x ./integration | grep -vE '^(goos|goarch|pkg|cpu|PASS|ok|Benchmark)'
 
 .PHONY: fuzz
 fuzz: ## fuzz the objects, a minute each (or FUZZTIME=...)

@@ -75,7 +75,7 @@ func serveNull(dir string) error {
 }
 
 // mountNull mounts a nullFS, served by a process of its own, and returns the path of its file.
-func mountNull(t *testing.T) string {
+func mountNull(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0])
@@ -104,35 +104,32 @@ func mountNull(t *testing.T) string {
 // benchRounds is how often everything is measured, in turn, so that a drift of the machine's speed hits all alike. Medians are printed.
 const benchRounds = 5
 
-// TestBench measures, if IPCFS_BENCH is set. A benchmark is not a test: it fails only if something does not work.
-func TestBench(t *testing.T) {
-	if os.Getenv("IPCFS_BENCH") == "" {
-		t.SkipNow() // not a test: make bench
-	}
-	need(t, "cc")
+// BenchmarkPipes measures an ipcfs pipe, a FIFO of the kernel and nullFS in one run, and prints a table.
+func BenchmarkPipes(b *testing.B) {
+	need(b, "cc")
 	bin, err := compile("bench")
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	m := newMountWith(t, mountWith{binary: realBinary(t), env: []string{"IPCFS_VERIFY=0"}})
-	null := mountNull(t)
-	fifos := t.TempDir()
+	m := newMountWith(b, mountWith{binary: realBinary(b), env: []string{"IPCFS_VERIFY=0"}})
+	null := mountNull(b)
+	fifos := b.TempDir()
 	for _, name := range []string{"a", "b"} {
 		if err := unix.Mkfifo(filepath.Join(fifos, name), 0o600); err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
 		if err := unix.Mknod(filepath.Join(m.pipes, name), unix.S_IFREG|0o600, 0); err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
 	}
 	bench := func(args ...string) float64 {
 		out, err := exec.Command(bin, args...).Output()
 		if err != nil {
-			t.Fatalf("bench %v: %v", args, err)
+			b.Fatalf("bench %v: %v", args, err)
 		}
 		ns, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
 		if err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
 		return ns
 	}
@@ -172,7 +169,7 @@ func TestBench(t *testing.T) {
 	}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
 	fmt.Printf("Linux %s, %s, %d CPUs, %s; medians of %d rounds\n", unix.ByteSliceToString(u.Release[:]), runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), benchRounds)
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
@@ -186,6 +183,6 @@ func TestBench(t *testing.T) {
 		fmt.Fprintf(w, "%s\t%.1f %s\t%.1f %s\t%.1f %s\t%.2f\t%.2f\t\n", r.what, v[0], r.unit, v[1], r.unit, v[2], r.unit, v[0]/v[1], v[0]/v[2])
 	}
 	if err := w.Flush(); err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
 }

@@ -206,8 +206,16 @@ func TestTreeTmpfile(t *testing.T) {
 	if n, err := unix.Read(r, buf); err != nil || string(buf[:n]) != "hello" {
 		t.Errorf("read %q, %v", buf[:max(n, 0)], err)
 	}
-	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, filepath.Join(m.pipes, "p"), unix.AT_SYMLINK_FOLLOW); err == nil {
-		t.Error("it can be given a name")
+	p := filepath.Join(m.pipes, "p")
+	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, p, unix.AT_SYMLINK_FOLLOW); err != nil {
+		t.Errorf("it cannot be given a name: %v", err)
+	}
+	var named unix.Stat_t
+	if err := unix.Stat(p, &named); err != nil || named.Ino != st.Ino || named.Nlink != 1 {
+		t.Errorf("with a name it is inode %d with %d links, %v; without it was inode %d", named.Ino, named.Nlink, err, st.Ino)
+	}
+	if err := unix.Unlink(p); err != nil {
+		t.Error(err)
 	}
 	_, _ = unix.Close(w), unix.Close(r)
 	_ = unix.Close(fd)
