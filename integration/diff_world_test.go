@@ -48,13 +48,13 @@ type cast []*actor
 func (w *world) play(h *theatre, c *cast, s step, expected *outcome) (outcome, error) {
 	o := outcome{answers: make(map[int]string), ready: make(map[int]string)}
 	a := (*c)[s.actor]
-	switch {
-	case s.cmd == "kill":
+	switch s.cmd {
+	case "kill":
 		if err := a.kill(); err != nil {
 			return o, err
 		}
 		(*c)[s.actor] = nil
-	case s.cmd == "signal":
+	case "signal":
 		if err := unix.Kill(a.pid, unix.SIGUSR1); err != nil {
 			return o, err
 		}

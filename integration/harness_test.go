@@ -121,7 +121,7 @@ func (m *mount) close(t testing.TB) {
 	case <-time.After(patience):
 		t.Error("the daemon does not end after its mount is gone")
 		m.abort(t)
-		<-m.exited
+		t.Logf("killed: %v", <-m.exited)
 	}
 	log, err := os.ReadFile(m.logFile)
 	if err != nil {

@@ -198,7 +198,7 @@ func TestLifeSecondSignalForces(t *testing.T) {
 		t.Fatal(err)
 	}
 	bind(t, filepath.Join(s.dir, "pipes"), bound)
-	defer unix.Unmount(bound, unix.MNT_DETACH)
+	defer func() { _ = unix.Unmount(bound, unix.MNT_DETACH) }()
 	f.signal(t, unix.SIGTERM)
 	eventually(t, func() error {
 		if n := len(s.mounts(t)); n > 0 {
@@ -370,7 +370,7 @@ func TestLifeStoppedDaemonIsNotDead(t *testing.T) {
 	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Kill(pid, unix.SIGCONT)
+	defer func() { _ = unix.Kill(pid, unix.SIGCONT) }()
 	if err := s.run(t, "mount", s.dir).wantError(1, "already"); err != nil {
 		t.Error(err)
 	}

@@ -105,8 +105,11 @@ func killAll(t *testing.T, cmds []*exec.Cmd) {
 		}
 	}
 	for _, cmd := range cmds {
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = cmd.Wait() // by a signal, so with an error
+		}()
 		select {
 		case <-ended:
 		case <-time.After(patience):
