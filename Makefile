@@ -64,10 +64,13 @@ unit: ## tests without a mount, in seconds
 
 .PHONY: integration
 integration: ## tests on real mounts, beside the kernel's own FIFOs
-	$(GOTEST) -race -timeout 20m -v ./integration > >(tee integration.log | grep -vE '^=== (RUN|PAUSE|CONT|NAME)|^ *--- PASS') 2>&1 \
-	|| { grep -nE '^ *--- (FAIL|SKIP)|^panic|DATA RACE' integration.log; exit 1; }
-	@grep -E '^ *--- SKIP' -A1 integration.log || echo "== nothing was skipped"
-	@printf '== '; grep -cE '^ *--- PASS' integration.log | sed 's/$$/ tests and subtests passed/'
+	@echo '$(GOTEST) -race -v ./integration (all that it says is in integration.log)'; \
+	$(GOTEST) -race -timeout 20m -v ./integration > integration.log 2>&1 || failed=1; \
+	grep -E '^ {4}(diff|stress|clients)_test\.go:[0-9]+: |^ {10}[a-z]' integration.log || true; \
+	grep -E '^ *--- SKIP' -A1 integration.log || echo '== nothing was skipped'; \
+	echo "== $$(grep -cE '^ *--- PASS' integration.log) tests and subtests passed"; \
+	[ -z "$${failed-}" ] || { grep -E -B 30 -A 5 '^ *--- FAIL|^panic|DATA RACE|^FAIL:' integration.log | tail -n 400; exit 1; }; \
+	tail -n 1 integration.log
 
 .PHONY: bench
 bench: ## round trips and throughput beside a FIFO of the kernel and go-fuse's own server

@@ -53,15 +53,20 @@ func (f *foreground) status(t testing.TB) int {
 	return f.cmd.ProcessState.ExitCode()
 }
 
-// TestLifeHelperPoll is no test but a client: it waits in poll(2) for the pipe that it is told in the environment, and says what poll said.
-func TestLifeHelperPoll(t *testing.T) {
-	path := os.Getenv("IPCFS_TEST_POLL")
-	if path == "" {
-		return
+// asPoll makes the test binary a client that waits in poll(2) for the pipe that it names.
+const asPoll = "IPCFS_TEST_AS_POLL"
+
+// pollOnce waits until something can be said of the pipe, and says it.
+func pollOnce(path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
 	}
-	fds := []unix.PollFd{{Fd: int32(openFd(t, path, unix.O_RDONLY|unix.O_NONBLOCK)), Events: unix.POLLIN}}
+	defer unix.Close(fd)
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	n, err := retryEINTR(func() (int, error) { return unix.Ppoll(fds, nil, nil) })
 	fmt.Fprintf(os.Stderr, "poll: %d %#x %v\n", n, fds[0].Revents, err)
+	return err
 }
 
 // blockEverywhere starts processes that block in each way there is on pipes of the site, and waits until they do. It holds files open that keep
@@ -79,8 +84,8 @@ func blockEverywhere(t testing.TB, s *site) (blockers []*blocker, release func()
 	for _, name := range []string{"read", "poll", "write"} {
 		held = append(held, openFd(t, in(name), unix.O_RDWR))
 	}
-	poll := exec.Command(os.Args[0], "-test.run=^TestLifeHelperPoll$")
-	poll.Env = append(os.Environ(), "IPCFS_TEST_POLL="+filepath.Join(s.dir, "pipes/poll"))
+	poll := exec.Command(os.Args[0])
+	poll.Env = append(os.Environ(), asPoll+"="+filepath.Join(s.dir, "pipes/poll"))
 	blockers = []*blocker{
 		startBlocker(t, exec.Command("cat", in("openr")), nil),
 		startBlocker(t, exec.Command("dd", "status=none", "if=/dev/zero", "conv=notrunc", "of="+in("openw")), nil),

@@ -5,12 +5,53 @@ package integration
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 
 	"ipcfs/cmd/ipcfs/cli"
+	"ipcfs/fs/conn"
 )
+
+// careful runs the tests and fails if they leave a goroutine, a descriptor or a mount behind.
+type careful struct{ m *testing.M }
+
+// Run is testscript.TestingM.
+func (c careful) Run() int {
+	before := descriptors()
+	status := c.m.Run()
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
+		status = 1
+	}
+	if after := descriptors(); after > before {
+		fmt.Fprintf(os.Stderr, "FAIL: %d descriptors are open, there were %d before the tests\n", after, before)
+		status = 1
+	}
+	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
+		return i.FSType != conn.FSType || !strings.HasPrefix(i.Mountpoint, os.TempDir()+"/Test"), false
+	})
+	if err != nil || len(mounts) > 0 {
+		fmt.Fprintf(os.Stderr, "FAIL: %d mounts are left (%v)\n", len(mounts), err)
+		status = 1
+	}
+	return status
+}
+
+// descriptors counts the open descriptors of this process, but for those of Go's own poller.
+func descriptors() int {
+	fds, _ := os.ReadDir("/proc/self/fd")
+	n := 0
+	for _, fd := range fds {
+		if target, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && !strings.HasPrefix(target, "anon_inode:") {
+			n++
+		}
+	}
+	return n
+}
 
 // asCommand makes the test binary be ipcfs when it is set.
 const asCommand = "IPCFS_TEST_AS_COMMAND"
@@ -19,18 +60,20 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		os.Exit(cli.Main())
 	}
-	if dir := os.Getenv(asNull); dir != "" {
-		if err := serveNull(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for name, be := range map[string]func(string) error{asNull: serveNull, asPoll: pollOnce} {
+		if arg := os.Getenv(name); arg != "" {
+			if err := be(arg); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
 	}
 	if err := os.Setenv("IPCFS_VERIFY", "1"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	testscript.Main(m, map[string]func(){
+	testscript.Main(careful{m}, map[string]func(){
 		"ipcfs": func() { os.Exit(cli.Main()) },
 	})
 }

@@ -16,6 +16,7 @@ package conn
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"runtime"
 	"runtime/debug"
@@ -113,7 +114,7 @@ func New(fd int, h Handler, raw fuse.RawFileSystem, opts Options) *Conn {
 // Close closes the device. If the file system is still mounted, every request of its users fails with ENOTCONN from now on.
 func (c *Conn) Close() error { return unix.Close(c.fd) }
 
-// Serve handles requests until the file system is unmounted, and then returns nil. It keeps its thread.
+// Serve handles requests until the file system is unmounted, and then returns nil; any other end of the connection is an error. It keeps its thread.
 func (c *Conn) Serve() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -123,8 +124,10 @@ func (c *Conn) Serve() error {
 	for {
 		n, err := unix.Read(c.fd, in)
 		switch {
-		case err == nil:
+		case n > 0:
 			c.handle(in[:n], out)
+		case err == nil:
+			return io.ErrUnexpectedEOF
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT):
 			// ENOENT: the request was interrupted before we could read it.
 		case errors.Is(err, unix.ENODEV):
