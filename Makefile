@@ -77,10 +77,13 @@ bench: ## round trips and throughput beside a FIFO of the kernel and go-fuse's o
 	@$(MAKE) --no-print-directory tools TOOLS='cc:gcc'
 	$(GOTEST) -timeout 30m -run '^$$' -bench BenchmarkPipes -benchtime 1x ./integration | grep -vE '^(goos|goarch|pkg|cpu|PASS|ok|Benchmark)'
 
+FUZZTIME ?= 1m
+
 .PHONY: fuzz
-fuzz: ## fuzz the objects, a minute each (or FUZZTIME=...)
-	$(GO) test -run '^$$' -fuzz FuzzArena -fuzztime $(or $(FUZZTIME),1m) ./objects/page
-	$(GO) test -run '^$$' -fuzz FuzzPipe -fuzztime $(or $(FUZZTIME),1m) ./objects/pipe
+fuzz: ## fuzz the objects, FUZZTIME (1m) for each target
+	$(GO) test -run '^$$' -fuzz FuzzArena -fuzztime $(FUZZTIME) ./objects/page
+	$(GO) test -run '^$$' -fuzz FuzzPipe -fuzztime $(FUZZTIME) ./objects/pipe
+	$(GO) test -run '^$$' -fuzz FuzzKernel -fuzztime $(FUZZTIME) ./objects/pipe
 
 .PHONY: lint
 lint: ## gofmt, vet, the linters, and that objects know nothing of FUSE

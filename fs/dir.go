@@ -212,31 +212,26 @@ func (f *FS) createLocked(in *fuse.CreateIn, i *inode, out *fuse.CreateOut) fuse
 
 // Unlink answers UNLINK. Who has the file open goes on with it.
 func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	dir, i, st := f.entryOfLocked(h.NodeId, name)
-	switch {
-	case !st.Ok():
-		return st
-	case i.isDir():
-		return fuse.EISDIR
-	case i.fixed:
-		return fuse.EPERM
-	}
-	f.removeLocked(dir, name)
-	return fuse.OK
+	return f.remove(h, name, false)
 }
 
 // Rmdir answers RMDIR.
 func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return f.remove(h, name, true)
+}
+
+// remove removes a directory, or anything else. EPERM for what the tree began with.
+func (f *FS) remove(h *fuse.InHeader, name string, wantDir bool) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	dir, i, st := f.entryOfLocked(h.NodeId, name)
 	switch {
 	case !st.Ok():
 		return st
-	case !i.isDir():
+	case wantDir && !i.isDir():
 		return fuse.ENOTDIR
+	case !wantDir && i.isDir():
+		return fuse.EISDIR
 	case i.fixed:
 		return fuse.EPERM
 	case len(i.entries) > 0:
@@ -327,31 +322,31 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse
 // ReleaseDir forgets an open directory.
 func (f *FS) ReleaseDir(in *fuse.ReleaseIn) { f.handles.remove(in.Fh) }
 
-// listLocked returns the entries of the open directory fh of dir from the n-th on; with n = 0 it looks anew.
-func (f *FS) listLocked(dir *inode, fh, n uint64) ([]dirEntry, fuse.Status) {
-	d, ok := f.handles.get(fh).(*openDir)
-	if !ok {
-		return nil, fuse.EBADF
+// listLocked returns the directory that in is for and what is still to be listed of it; at the beginning it looks anew.
+func (f *FS) listLocked(in *fuse.ReadIn) (dir *inode, rest []dirEntry, st fuse.Status) {
+	dir, st = f.dirLocked(in.NodeId)
+	if !st.Ok() {
+		return nil, nil, st
 	}
-	if n == 0 {
+	d, ok := f.handles.get(in.Fh).(*openDir)
+	if !ok {
+		return nil, nil, fuse.EBADF
+	}
+	if in.Offset == 0 {
 		d.entries = append(d.entries[:0], dirEntry{".", dir.ino, typeDir}, dirEntry{"..", dir.parentLocked().ino, typeDir})
 		for name, i := range dir.entries {
 			d.entries = append(d.entries, dirEntry{name, i.ino, i.mode})
 		}
 		slices.SortFunc(d.entries[2:], func(a, b dirEntry) int { return cmp.Compare(a.name, b.name) })
 	}
-	return d.entries[min(n, uint64(len(d.entries))):], fuse.OK
+	return dir, d.entries[min(in.Offset, uint64(len(d.entries))):], fuse.OK
 }
 
 // ReadDir answers READDIR.
 func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	dir, st := f.dirLocked(in.NodeId)
-	if !st.Ok() {
-		return st
-	}
-	list, st := f.listLocked(dir, in.Fh, in.Offset)
+	_, list, st := f.listLocked(in)
 	for _, e := range list {
 		if !out.AddDirEntry(fuse.DirEntry{Name: e.name, Ino: e.ino, Mode: e.mode}) {
 			break
@@ -364,11 +359,7 @@ func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList)
 func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	dir, st := f.dirLocked(in.NodeId)
-	if !st.Ok() {
-		return st
-	}
-	list, st := f.listLocked(dir, in.Fh, in.Offset)
+	dir, list, st := f.listLocked(in)
 	for _, e := range list {
 		entry := out.AddDirLookupEntry(fuse.DirEntry{Name: e.name, Ino: e.ino, Mode: e.mode})
 		if entry == nil {
