@@ -15,8 +15,8 @@ const (
 	dirAttrTimeout  = time.Second
 )
 
-// streamSize is the size that a stream shows: a direct write within it takes the lock of the kernel's inode shared, so that the writers of one
-// open file do not queue behind each other where no signal reaches them. No single request is larger.
+// streamSize is the size that a stream shows: a write(2) within it takes the lock of the kernel's inode shared, so that the writers of one open file do not
+// queue behind each other where no signal reaches them. A larger one, and any append, takes it exclusively; a larger size would mislead who reads st_size bytes.
 const streamSize = conn.MaxWrite
 
 const blockSize = 4096
@@ -24,7 +24,7 @@ const blockSize = 4096
 // attrLocked fills in the attributes of i.
 func (f *FS) attrLocked(i *inode, a *fuse.Attr) {
 	*a = fuse.Attr{
-		Ino: i.ino, Mode: i.mode | i.perm.Mode, Nlink: f.nlinkLocked(i), Blksize: blockSize, Rdev: i.rdev,
+		Ino: i.ino, Mode: i.mode | i.perm.Mode, Nlink: f.nlinkLocked(i), Blksize: blockSize,
 		Owner: fuse.Owner{Uid: i.perm.UID, Gid: i.perm.GID},
 	}
 	atime, mtime, ctime := i.atime, i.mtime, i.ctime

@@ -118,13 +118,17 @@ func (f *FS) make(h *fuse.InHeader, name string, mode uint32, out *fuse.EntryOut
 	return st
 }
 
-// Symlink answers SYMLINK.
+// Symlink answers SYMLINK. ENOSPC also when all targets together get too long.
 func (f *FS) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.targets+len(target) > maxTargets {
+		return fuse.Status(syscall.ENOSPC)
+	}
 	i, st := f.addLocked(h, name, typeLink|0o777)
 	if st.Ok() {
 		i.target = target
+		f.targets += len(target)
 		f.entryLocked(f.lookupNodeLocked(i, h.Pid), out)
 	}
 	return st
@@ -141,7 +145,7 @@ func (f *FS) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status)
 	return []byte(n.inode.target), fuse.OK
 }
 
-// Link answers LINK: one more name for a file, also for one that has none yet (O_TMPFILE). EXDEV between kinds.
+// Link answers LINK: one more name for a file, also for one that has none yet (O_TMPFILE). EXDEV between kinds; EMLINK and ENOSPC when there are too many.
 func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -160,6 +164,10 @@ func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.Ent
 		return fuse.EXDEV
 	case f.nlinkLocked(dir) == 0:
 		return fuse.ENOENT
+	case len(n.inode.names) >= maxLinks:
+		return fuse.Status(syscall.EMLINK)
+	case len(n.inode.names) > 0 && f.inodes >= f.opts.MaxInodes:
+		return fuse.Status(syscall.ENOSPC)
 	}
 	f.linkLocked(dir, name, n.inode)
 	n.inode.changeLocked(f.now())
@@ -333,11 +341,15 @@ func (f *FS) listLocked(in *fuse.ReadIn) (dir *inode, rest []dirEntry, st fuse.S
 		return nil, nil, fuse.EBADF
 	}
 	if in.Offset == 0 {
-		d.entries = append(d.entries[:0], dirEntry{".", dir.ino, typeDir}, dirEntry{"..", dir.parentLocked().ino, typeDir})
-		for name, i := range dir.entries {
-			d.entries = append(d.entries, dirEntry{name, i.ino, i.mode})
+		if dir.listing == nil {
+			list := append(make([]dirEntry, 0, 2+len(dir.entries)), dirEntry{".", dir.ino, typeDir}, dirEntry{"..", dir.parentLocked().ino, typeDir})
+			for name, i := range dir.entries {
+				list = append(list, dirEntry{name, i.ino, i.mode})
+			}
+			slices.SortFunc(list[2:], func(a, b dirEntry) int { return cmp.Compare(a.name, b.name) })
+			dir.listing = list
 		}
-		slices.SortFunc(d.entries[2:], func(a, b dirEntry) int { return cmp.Compare(a.name, b.name) })
+		d.entries = dir.listing
 	}
 	return dir, d.entries[min(in.Offset, uint64(len(d.entries))):], fuse.OK
 }

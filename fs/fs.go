@@ -47,7 +47,9 @@ type FS struct {
 	lastID  uint64               // node ids are never used again
 	lastIno uint64               // nor inode numbers
 	streams map[*inode]string    // every inode that is an object, with the name of its kind
-	inodes  int                  // inodes that exist
+	inodes  int                  // inodes that exist, and the names beyond the first of each
+	targets int                  // bytes of the symbolic links
+	texts   int                  // bytes of the open files of proc
 }
 
 var (
@@ -102,7 +104,7 @@ func (f *FS) now() time.Time { return f.ns.Now() }
 
 // callerOf is who made a request.
 func callerOf(h *fuse.InHeader) ipc.Caller {
-	return ipc.Caller{TID: int32(h.Pid), UID: h.Uid, GID: h.Gid}
+	return ipc.Caller{UID: h.Uid, GID: h.Gid}
 }
 
 // Open answers OPEN. An object may answer later, when its partner comes.
@@ -122,10 +124,7 @@ func (f *FS) Open(c conn.Call, in *fuse.OpenIn) {
 	case !st.Ok():
 		c.ReplyStatus(st)
 	case i.text != nil:
-		fh := f.handles.add(&textFile{text: i.text()})
-		if !c.ReplyOpen(&fuse.OpenOut{Fh: fh, OpenFlags: fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH}) {
-			f.handles.remove(fh)
-		}
+		f.openText(c, i)
 	case i.object != nil:
 		i.object.open(c, in)
 	default:

@@ -3,10 +3,12 @@ package fs
 import (
 	"maps"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"ipcfs/objects/ipc"
 )
@@ -35,10 +37,10 @@ type inode struct {
 
 	entries map[string]*inode // of a directory
 	subdirs uint32            // of those, the directories
+	listing []dirEntry        // what listLocked made of them, until they change; its elements are never changed
 	object  object            // of a file of a kind
 	target  string            // of a symbolic link
 	text    func() []byte     // of a file of proc
-	rdev    uint32
 
 	// times of what has no object
 	atime, mtime, ctime time.Time
@@ -66,6 +68,9 @@ type name struct {
 // Where the second walk makes no LOOKUP (the path ends in a bind-mounted file or in /proc/PID/fd) the same node comes again, and is
 // let through: nobody reaches it by a walk of names alone. Threads that cannot be seen from the daemon's pid namespace are all number 0; they get
 // a fresh node at every LOOKUP.
+//
+// What goes to the file of somebody else's descriptor and not by names (linkat, chmod, O_TRUNC of /proc/PID/fd/N) locks that inode before it asks us; that cannot be
+// prevented here.
 type node struct {
 	id      uint64
 	inode   *inode
@@ -171,20 +176,32 @@ func (f *FS) Forget(nodeid, nlookup uint64) {
 	f.dropLocked(i)
 }
 
+// maxLinks is how many names a file may have, as on ext4.
+const maxLinks = 65000
+
+// maxTargets bounds the bytes of all symbolic links together.
+const maxTargets = 64 << 20
+
 // dropLocked forgets an inode that has neither a name nor a node id. Whoever has it open holds a node id.
 func (f *FS) dropLocked(i *inode) {
 	if len(i.names) == 0 && i.nodes == 0 && i != f.root {
 		delete(f.streams, i)
+		f.targets -= len(i.target)
 		f.inodes--
 	}
 }
 
-// linkLocked gives i a name.
+// linkLocked gives i a name. Each name but the first counts as an inode.
 func (f *FS) linkLocked(dir *inode, n string, i *inode) {
 	dir.entries[n] = i
+	dir.listing = nil
 	i.names = append(i.names, name{dir, n})
+	if len(i.names) > 1 {
+		f.inodes++
+	}
 	if i.isDir() {
 		dir.subdirs++
+		i.listing = nil // its ".."
 	}
 	dir.touchLocked(f.now())
 }
@@ -193,7 +210,13 @@ func (f *FS) linkLocked(dir *inode, n string, i *inode) {
 func (f *FS) unlinkLocked(dir *inode, n string) {
 	i := dir.entries[n]
 	delete(dir.entries, n)
-	i.names = slices.DeleteFunc(i.names, func(x name) bool { return x == name{dir, n} })
+	dir.listing = nil
+	last := len(i.names) - 1
+	i.names[slices.Index(i.names, name{dir, n})] = i.names[last]
+	i.names = i.names[:last]
+	if last > 0 {
+		f.inodes--
+	}
 	i.last = n
 	if i.isDir() {
 		dir.subdirs--
@@ -236,15 +259,21 @@ func (i *inode) changeLocked(now time.Time) {
 	i.ctime = now
 }
 
-// pathLocked is where i is in the tree, one of its names if it has several, with " (deleted)" behind its last one when it has none.
+// pathLocked is where i is in the tree, one of its names if it has several, with " (deleted)" behind its last one when it has none. Of a path longer than
+// PATH_MAX only the end is told, behind "...".
 func (i *inode) pathLocked() string {
 	switch {
 	case len(i.names) > 0:
-		path := i.names[0].name
-		for d := i.names[0].dir; len(d.names) > 0; d = d.names[0].dir {
-			path = d.names[0].name + "/" + path
+		parts, length := []string{}, 0
+		for ; len(i.names) > 0; i = i.names[0].dir {
+			parts = append(parts, i.names[0].name)
+			if length += len(i.names[0].name) + 1; length > unix.PathMax {
+				parts = append(parts, "...")
+				break
+			}
 		}
-		return path
+		slices.Reverse(parts)
+		return strings.Join(parts, "/")
 	case i.last != "":
 		return i.last + " (deleted)"
 	}

@@ -27,7 +27,7 @@ type object interface {
 	setTimes(atime, mtime, ctime time.Time)
 	// xattrs are the fields that extended attributes show.
 	xattrs() []xattr
-	// stat is the line of the object in its kind's file under proc.
+	// statLine is the line of the object in its kind's file under proc.
 	statLine(ino uint64, name string) string
 }
 

@@ -73,3 +73,44 @@ func TestSymlink(t *testing.T) {
 	_, st = f.Readlink(nil, &fuse.InHeader{NodeId: dir})
 	f.want("READLINK of a directory", st, fuse.EINVAL)
 }
+
+// Names beyond the first count as inodes, and there is an end to them.
+func TestLinksAreCounted(t *testing.T) {
+	f := newTree(t, 8) // the root, pipes, proc and proc/pipes are four
+	dir := f.pipes()
+	f.touch(dir, "a")
+	a := f.lookup(thread1, dir, "a")
+	for _, name := range []string{"b", "c", "d"} {
+		_, st := f.link(a.NodeId, dir, name)
+		f.want("LINK", st, fuse.OK)
+	}
+	_, st := f.link(a.NodeId, dir, "e")
+	f.want("LINK above the limit", st, fuse.Status(syscall.ENOSPC))
+	f.want("RENAME of one", f.rename(dir, "b", dir, "bb", 0), fuse.OK)
+	f.want("UNLINK of one", f.unlink(dir, "a"), fuse.OK)
+	_, st = f.link(a.NodeId, dir, "e")
+	f.want("LINK in its place", st, fuse.OK)
+	for _, name := range []string{"bb", "c", "d", "e"} {
+		f.want("UNLINK", f.unlink(dir, name), fuse.OK)
+	}
+	if f.inodes != 5 { // a, which is still looked up
+		t.Errorf("%d inodes are left, want 5", f.inodes)
+	}
+}
+
+// The targets of symbolic links are bounded together, and given back.
+func TestSymlinkTargetsAreCounted(t *testing.T) {
+	f := newTree(t, 0)
+	dir := f.pipes()
+	h := &fuse.InHeader{NodeId: dir, Caller: fuse.Caller{Pid: thread1}}
+	var out fuse.EntryOut
+	f.want("SYMLINK", f.Symlink(nil, h, "there", "s", &out), fuse.OK)
+	f.targets = maxTargets - 4
+	f.want("SYMLINK above the limit", f.Symlink(nil, h, "there", "t", &out), fuse.Status(syscall.ENOSPC))
+	f.targets = 5
+	f.want("UNLINK", f.unlink(dir, "s"), fuse.OK)
+	f.Forget(out.NodeId, 1)
+	if f.targets != 0 {
+		t.Errorf("%d bytes are counted for no link", f.targets)
+	}
+}

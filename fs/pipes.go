@@ -29,17 +29,73 @@ type pipeObject struct {
 	pipe *pipe.Pipe
 }
 
-func (o *pipeObject) opened(p *pipe.File) opened {
-	return opened{fh: o.fs.handles.add(&pipeFile{fs: o.fs, file: p}), flags: streamFlags}
+func (o *pipeObject) opened(f *pipeFile) opened {
+	return opened{fh: o.fs.handles.add(f), flags: streamFlags}
 }
 
 func (o *pipeObject) open(c conn.Call, in *fuse.OpenIn) {
+	if in.Flags == syscall.O_RDONLY {
+		// Every open(2) of a 64-bit program comes with O_LARGEFILE. This one is the kernel's own, for an ioctl such as FS_IOC_GETFLAGS, perhaps with
+		// the inode's lock held: it must not wait, nor be anybody's partner.
+		late := &lateFile{object: o, caller: callerOf(&in.InHeader)}
+		fh := o.fs.handles.add(late)
+		if !c.ReplyOpen(&fuse.OpenOut{Fh: fh, OpenFlags: streamFlags}) {
+			o.fs.handles.remove(fh)
+		}
+		return
+	}
 	x := &pipeOpen{object: o, call: c}
 	x.op = pipe.OpenOp{Caller: callerOf(&in.InHeader), Flags: in.Flags, Done: x}
 	x.call.MayWait(x)
 	var done ipc.Completions
 	o.pipe.Open(&x.op, &done)
 	done.Deliver()
+}
+
+// lateFile is a file that is opened, for reading, when it is first used. (An old 32-bit program may do so.) It has no lock: one thread handles all
+// requests (package conn).
+type lateFile struct {
+	object *pipeObject
+	caller ipc.Caller
+	opened *pipeFile
+}
+
+// use opens the file if it is not open yet.
+func (l *lateFile) use() (*pipeFile, error) {
+	if l.opened == nil {
+		f, err := l.object.openNow(l.caller, syscall.O_RDONLY)
+		if err != nil {
+			return nil, err
+		}
+		l.opened = f
+	}
+	return l.opened, nil
+}
+
+func (l *lateFile) read(c conn.Call, in *fuse.ReadIn) {
+	f, err := l.use()
+	if err != nil {
+		c.ReplyStatus(l.object.fs.status(err))
+		return
+	}
+	f.read(c, in)
+}
+
+func (l *lateFile) write(c conn.Call, _ *fuse.WriteIn, _ []byte) { c.ReplyStatus(fuse.EBADF) }
+
+func (l *lateFile) poll(c conn.Call, in *conn.PollIn) {
+	f, err := l.use()
+	if err != nil {
+		c.ReplyStatus(l.object.fs.status(err))
+		return
+	}
+	f.poll(c, in)
+}
+
+func (l *lateFile) release() {
+	if l.opened != nil {
+		l.opened.release()
+	}
 }
 
 // pipeOpen is an OPEN on its way.
@@ -56,7 +112,7 @@ func (x *pipeOpen) Deliver() {
 		x.call.ReplyStatus(x.object.fs.status(x.op.Err))
 		return
 	}
-	o := x.object.opened(x.op.File)
+	o := x.object.opened(&pipeFile{fs: x.object.fs, file: x.op.File})
 	out := o.out()
 	if !x.call.ReplyOpen(&out) {
 		x.object.fs.handles.remove(o.fh).release()
@@ -74,14 +130,23 @@ func cancel(op ipc.Canceler) func() {
 }
 
 func (o *pipeObject) create(caller ipc.Caller, flags uint32) (opened, error) {
-	op := pipe.OpenOp{Caller: caller, Flags: flags, Creates: true, Done: nothing{}}
+	f, err := o.openNow(caller, flags)
+	if err != nil {
+		return opened{}, err
+	}
+	return o.opened(f), nil
+}
+
+// openNow opens the pipe without waiting, whatever the flags say.
+func (o *pipeObject) openNow(caller ipc.Caller, flags uint32) (*pipeFile, error) {
+	op := pipe.OpenOp{Caller: caller, Flags: flags, NoWait: true, Done: nothing{}}
 	var done ipc.Completions
 	o.pipe.Open(&op, &done)
 	done.Deliver()
 	if op.Err != nil {
-		return opened{}, op.Err
+		return nil, op.Err
 	}
-	return o.opened(op.File), nil
+	return &pipeFile{fs: o.fs, file: op.File}, nil
 }
 
 // nothing is the completion of an operation whose caller looks at the result itself.
@@ -195,20 +260,23 @@ type pipeWrite struct {
 var pipeWrites = sync.Pool{New: func() any { return new(pipeWrite) }}
 
 func (p *pipeFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
-	start := uint64(0)
-	if in.Flags&syscall.O_APPEND != 0 {
-		start = streamSize
-	}
 	x := pipeWrites.Get().(*pipeWrite)
 	x.fs, x.call = p.fs, c
 	x.op = pipe.WriteOp{
 		Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, Packet: in.Flags&syscall.O_DIRECT != 0,
-		More: in.Offset > start, Done: x,
+		More: continuesWrite(in), Done: x,
 	}
 	x.call.MayWait(x)
 	var done ipc.Completions
 	p.file.Write(&x.op, &done)
 	done.Deliver()
+}
+
+// continuesWrite says whether a WRITE is a later piece of one write(2). An append (O_APPEND or RWF_APPEND) begins at what the kernel takes for the end of
+// the file: at streamSize, and further up after each append. So what begins there counts as a new write; a piece of a write of more than 1 MiB that is not
+// known for one is whole pages but for odd alignments, where nothing but the use of slots can differ.
+func continuesWrite(in *fuse.WriteIn) bool {
+	return in.Flags&syscall.O_APPEND == 0 && in.Offset > 0 && in.Offset < streamSize
 }
 
 // Deliver answers the WRITE, after the SIGPIPE that belongs to it.

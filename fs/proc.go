@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -15,8 +16,39 @@ import (
 // pollReady is what poll says of a file that never waits (DEFAULT_POLLMASK).
 const pollReady = pipe.POLLIN | pipe.POLLOUT | pipe.POLLRDNORM | pipe.POLLWRNORM
 
+// maxTexts bounds the bytes of all open files of proc together, if there is more than one.
+const maxTexts = 64 << 20
+
 // textFile is an open file of proc: the text of the moment in which it was opened.
-type textFile struct{ text []byte }
+type textFile struct {
+	fs   *FS
+	text []byte
+}
+
+// openText answers the OPEN of a file of proc. ENFILE if those that are open hold too much already.
+func (f *FS) openText(c conn.Call, i *inode) {
+	t := &textFile{fs: f, text: i.text()}
+	f.mu.Lock()
+	full := f.texts > 0 && f.texts+len(t.text) > maxTexts
+	if !full {
+		f.texts += len(t.text)
+	}
+	f.mu.Unlock()
+	if full {
+		c.ReplyStatus(fuse.Status(syscall.ENFILE))
+		return
+	}
+	fh := f.handles.add(t)
+	if !c.ReplyOpen(&fuse.OpenOut{Fh: fh, OpenFlags: fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH}) {
+		f.handles.remove(fh).release()
+	}
+}
+
+func (t *textFile) release() {
+	t.fs.mu.Lock()
+	defer t.fs.mu.Unlock()
+	t.fs.texts -= len(t.text)
+}
 
 func (t *textFile) read(c conn.Call, in *fuse.ReadIn) {
 	from := t.text[min(in.Offset, uint64(len(t.text))):]
@@ -25,7 +57,6 @@ func (t *textFile) read(c conn.Call, in *fuse.ReadIn) {
 
 func (*textFile) write(c conn.Call, _ *fuse.WriteIn, _ []byte) { c.ReplyStatus(fuse.EBADF) }
 func (*textFile) poll(c conn.Call, _ *conn.PollIn)             { c.ReplyPoll(pollReady) }
-func (*textFile) release()                                     {}
 
 // procPipes is proc/pipes: a line for each pipe, in the order in which they were made.
 func (f *FS) procPipes() []byte {

@@ -6,7 +6,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// What a tree of streams refuses, each with the errno that the same call on a FIFO gives. (OPEN, READ and WRITE do not come through go-fuse: see conn.)
+// What a tree of streams refuses, with the errno that the same call on a FIFO gives where there is one. (OPEN, READ and WRITE do not come through go-fuse: see
+// conn.)
 
 // rawFS gives the methods of go-fuse's interface whose names conn.Handler has too.
 type rawFS struct{ *FS }

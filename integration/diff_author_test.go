@@ -22,6 +22,7 @@ type step struct {
 type slot struct {
 	object      int
 	read, write bool
+	appends     bool
 }
 
 // author invents a scenario while it is played in the kernel's world, whose answers it needs to know who can do what.
@@ -117,7 +118,7 @@ func (a *author) next(c cast) step {
 		return step{i, fmt.Sprintf("dup %d %d", n, free)}
 	case roll < 85:
 		return step{i, fmt.Sprintf("close %d", n)}
-	case roll < 88 && len(c) < 5:
+	case roll < 88 && len(c) < 5 && !a.appends(i):
 		return step{i, "fork"}
 	case roll < 91:
 		for name, object := range a.names {
@@ -125,7 +126,7 @@ func (a *author) next(c cast) step {
 				return step{i, fmt.Sprintf("setpipe %d %d @%s", n, pick(a.rng, 1, 4096, 4097, 16384, 65536, 1<<20), name)}
 			}
 		}
-		return step{i, "fork"} // it has no name
+		return step{i, "unlink @p"} // it has no name
 	case roll < 93:
 		return step{i, fmt.Sprintf("sigpipe %d", a.rng.IntN(2))}
 	case roll < 95:
@@ -136,6 +137,16 @@ func (a *author) next(c cast) step {
 		return step{i, "mkfifo @" + pick(a.rng, "p", "q")}
 	}
 	return step{i, "kill"}
+}
+
+// appends says whether actor i has an open file that its child must not share.
+func (a *author) appends(i int) bool {
+	for _, s := range a.slots[i] {
+		if s.appends {
+			return true
+		}
+	}
+	return false
 }
 
 // waits says for which events polls are blocked, and whether a read or a write is.
@@ -166,9 +177,9 @@ func (a *author) open(i, free int) step {
 		name = "p"
 	}
 	mode := pick(a.rng, unix.O_RDONLY, unix.O_RDONLY, unix.O_WRONLY, unix.O_WRONLY, unix.O_RDWR)
-	flags := mode | pick(a.rng, 0, unix.O_NONBLOCK)
+	flags := mode | pick(a.rng, 0, unix.O_NONBLOCK) | pick(a.rng, 0, 0, 0, unix.O_APPEND)
 	x := a.opening[i]
-	x.slot, x.to = free, slot{a.names[name], mode != unix.O_WRONLY, mode != unix.O_RDONLY}
+	x.slot, x.to = free, slot{a.names[name], mode != unix.O_WRONLY, mode != unix.O_RDONLY, flags&unix.O_APPEND != 0}
 	a.opening[i] = x
 	return step{i, fmt.Sprintf("open %d @%s %d", free, name, flags)}
 }

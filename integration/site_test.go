@@ -213,7 +213,11 @@ func (s *site) connection(t testing.TB) string {
 	if len(list) == 0 {
 		t.Fatalf("nothing is mounted on %s", s.dir)
 	}
-	return filepath.Join("/sys/fs/fuse/connections", strconv.Itoa(list[len(list)-1].Minor))
+	path := filepath.Join(connections, strconv.Itoa(list[len(list)-1].Minor))
+	if _, err := os.Stat(path); err != nil && os.Geteuid() == 0 {
+		t.Fatalf("the kernel's list of connections is not to be seen: %v", err)
+	}
+	return path
 }
 
 // gone waits until nothing is left of a mount: no mount, no process, no connection.

@@ -17,7 +17,7 @@ type Call struct {
 const outHeaderSize = uint32(unsafe.Sizeof(fuse.OutHeader{}))
 
 // MayWait makes the call known to INTERRUPT: from now until it is answered, an interrupt of its caller calls x.Cancel. It is to be called
-// before the operation can wait.
+// before the operation can wait. Since one thread reads all requests, no Cancel comes before the operation was begun.
 func (c *Call) MayWait(x Canceler) {
 	c.conn.mu.Lock()
 	c.conn.waiting[c.Header.Unique] = x
@@ -52,8 +52,7 @@ func (c *Call) ReplyPoll(revents uint32) {
 // ReplyData answers READ with the concatenation of data.
 func (c *Call) ReplyData(data ...[]byte) { c.reply(fuse.OK, data...) }
 
-// reply sends the answer and says whether its caller got it. What cannot be sent is answered with EIO: no request may stay without an answer, or its caller could not be
-// killed.
+// reply sends the answer and says whether its caller got it.
 func (c *Call) reply(st fuse.Status, data ...[]byte) bool {
 	h := fuse.OutHeader{Length: outHeaderSize, Status: -int32(st), Unique: c.Header.Unique}
 	for _, d := range data {
@@ -63,12 +62,7 @@ func (c *Call) reply(st fuse.Status, data ...[]byte) bool {
 		c.conn.debugReply(&h)
 	}
 	parts := append(make([][]byte, 0, 8), bytesOf(&h))
-	err := c.conn.write(append(parts, data...)...)
-	if err != nil && err != errGone {
-		h = fuse.OutHeader{Length: outHeaderSize, Status: -int32(fuse.EIO), Unique: c.Header.Unique}
-		_ = c.conn.write(bytesOf(&h))
-	}
-	return err == nil
+	return c.conn.answer(c.Header.Unique, append(parts, data...)...)
 }
 
 // Signal sends sig to the calling thread, as the kernel does from within a system call (tkill(2)). A caller that is not visible from here, or

@@ -14,6 +14,7 @@
 package conn
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,9 @@ const (
 	opINTERRUPT = 36
 	opPOLL      = 40
 )
+
+// pollHack is a name that go-fuse claims to find in the root, for the sake of its own Server.
+const pollHack = ".go-fuse-epoll-hack"
 
 // PollScheduleNotify is FUSE_POLL_SCHEDULE_NOTIFY in PollIn.Flags: somebody waits, and is to be told with NotifyPoll.
 const PollScheduleNotify = 1 << 0
@@ -175,8 +179,12 @@ func (c *Conn) handle(in, out []byte) {
 	case opINTERRUPT:
 		dispatch(c, call, in, c.interrupt)
 	default:
+		if hdr.NodeId == fuse.FUSE_ROOT_ID && bytes.Contains(in, []byte(pollHack)) {
+			call.ReplyStatus(fuse.ENOENT)
+			return
+		}
 		if n, st := c.proto.HandleRequest([][]byte{in}, [][]byte{out}); n > 0 {
-			_ = c.write(out[:n])
+			c.answer(hdr.Unique, out[:n])
 		} else if !st.Ok() {
 			call.ReplyStatus(st)
 		}
@@ -220,6 +228,19 @@ func (c *Conn) interrupt(call Call, in *fuse.InterruptIn) {
 	deliver()
 }
 
+// CancelAll ends the wait of every call, when there is nobody any more to answer to.
+func (c *Conn) CancelAll() {
+	var deliver []func()
+	c.mu.Lock()
+	for _, x := range c.waiting {
+		deliver = append(deliver, x.Cancel())
+	}
+	c.mu.Unlock()
+	for _, f := range deliver {
+		f()
+	}
+}
+
 // NotifyPoll wakes the polls of the open file that registered kh (FUSE_NOTIFY_POLL).
 func (c *Conn) NotifyPoll(kh uint64) {
 	const notifyPoll = 1
@@ -246,6 +267,17 @@ func (c *Conn) write(parts ...[]byte) error {
 		c.opts.Logger.Printf("write /dev/fuse: %v", err)
 	}
 	return err
+}
+
+// answer sends the answer to a request and says whether its caller got it. What cannot be sent is answered with EIO: no request may stay without an
+// answer, or its caller could not be killed.
+func (c *Conn) answer(unique uint64, parts ...[]byte) bool {
+	err := c.write(parts...)
+	if err != nil && err != errGone {
+		h := fuse.OutHeader{Length: outHeaderSize, Status: -int32(fuse.EIO), Unique: unique}
+		_ = c.write(bytesOf(&h))
+	}
+	return err == nil
 }
 
 var errGone = errors.New("the request is gone")

@@ -15,7 +15,6 @@ import (
 
 // Caller is who makes a call.
 type Caller struct {
-	TID      int32 // the calling thread, 0 when it is not visible from the daemon's pid namespace
 	UID, GID uint32
 }
 

@@ -62,7 +62,7 @@ type Arena struct {
 }
 
 // New makes an arena of at most limit bytes, rounded down to pages. Memory is taken from the system only as pages are used. EINVAL if
-// limit is below one page or above MaxLimit; else what memfd_create(2), ftruncate(2) and mmap(2) say.
+// limit is below one page or above MaxLimit less a page; else what memfd_create(2), ftruncate(2) and mmap(2) say.
 func New(limit int64) (*Arena, error) {
 	n := limit / Size
 	if n < 1 || limit > MaxLimit-Size {

@@ -66,12 +66,12 @@ func (m *machine) openOne() {
 		return
 	}
 	flags := []uint32{rdonly, wronly, rdwr, rdonly | nonBlock, wronly | nonBlock, rdonly | nonBlock}[m.pick(6)]
-	op := OpenOp{Flags: flags, Creates: m.n == 0 && m.pick(2) == 1}
+	op := OpenOp{Flags: flags, NoWait: m.n == 0 && m.pick(2) == 1}
 	name := m.name('o')
-	m.note("open %s flags %#x creates %v", name, flags, op.Creates)
+	m.note("open %s flags %#x creates %v", name, flags, op.NoWait)
 	f := &modelFile{r: flags&3 != wronly, w: flags&3 != rdonly}
 	t := &task{name: name, f: f, kind: 'o'}
-	m.m.open(t, flags&nonBlock != 0, op.Creates)
+	m.m.open(t, flags&nonBlock != 0, op.NoWait)
 	p := &pair{model: f}
 	p.open = m.s.begin(name, op)
 	if p.open.Err == nil {

@@ -22,9 +22,9 @@ type File struct {
 // OpenOp is an open(2) of a pipe.
 type OpenOp struct {
 	ipc.Caller
-	Flags   uint32         // O_RDONLY, O_WRONLY or O_RDWR, and O_NONBLOCK
-	Creates bool           // the open creates the pipe, so it must not wait
-	Done    ipc.Completion // added to the completions when the result is there
+	Flags  uint32         // O_RDONLY, O_WRONLY or O_RDWR, and O_NONBLOCK
+	NoWait bool           // the open must not wait, since it creates the pipe; its file's first read or write waits instead
+	Done   ipc.Completion // added to the completions when the result is there
 
 	File *File // the result if Err is nil
 	Err  error // nil or a syscall.Errno
@@ -35,7 +35,7 @@ type OpenOp struct {
 }
 
 // Open opens the pipe as fifo_open does. It completes op at once, or leaves it waiting until the other side is opened (fifo(7)) or Cancel:
-// O_RDONLY waits for a writer and O_WRONLY for a reader, O_RDWR never waits. With O_NONBLOCK or Creates nothing waits.
+// O_RDONLY waits for a writer and O_WRONLY for a reader, O_RDWR never waits. With O_NONBLOCK or NoWait nothing waits.
 //
 // ENXIO: O_WRONLY with O_NONBLOCK and no reader. ENOMEM: the user is above the hard limit of pages. EINVAL: none of the three modes.
 // Takes the pipe's lock (fs/pipe.c:fifo_open).
@@ -63,7 +63,7 @@ func (p *Pipe) Open(op *OpenOp, done *ipc.Completions) {
 			return
 		}
 	}
-	if nonBlock && !op.Creates && f.write && !f.read && p.readers == 0 {
+	if nonBlock && !op.NoWait && f.write && !f.read && p.readers == 0 {
 		if p.files == 0 {
 			p.releaseRingLocked()
 		}
@@ -77,18 +77,18 @@ func (p *Pipe) Open(op *OpenOp, done *ipc.Completions) {
 	switch {
 	case f.read && !f.write && p.writers == 0:
 		// The partner's open is seen by its counter, so one that came and went in between counts too.
-		if nonBlock || op.Creates {
+		if nonBlock || op.NoWait {
 			f.fPipe = p.wCounter
 		}
-		if op.Creates && !nonBlock {
+		if op.NoWait && !nonBlock {
 			f.partner, f.partnerAt = &p.wCounter, p.wCounter
 		}
-		if !nonBlock && !op.Creates {
+		if !nonBlock && !op.NoWait {
 			p.openWait.Push(&op.Entry, op)
 			return
 		}
 	case f.write && !f.read && p.readers == 0:
-		if op.Creates {
+		if op.NoWait {
 			f.partner, f.partnerAt = &p.rCounter, p.rCounter
 			break
 		}

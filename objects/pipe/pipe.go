@@ -100,7 +100,8 @@ type Stat struct {
 	WaitingWrites    int
 }
 
-// Stat returns a snapshot. Slots are those that the next open would get when nobody has the pipe open.
+// Stat returns a snapshot. While nobody has the pipe open its slots are those asked for with SetCapacity, or the default; an ordinary user's limits may give
+// the next open less.
 func (p *Pipe) Stat() Stat {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -85,7 +85,7 @@ func (s *steps) end() {
 // Who opens: root has no limits, alice has.
 var (
 	root  = ipc.Caller{}
-	alice = ipc.Caller{TID: 7, UID: 1000, GID: 1000}
+	alice = ipc.Caller{UID: 1000, GID: 1000}
 )
 
 func (s *steps) do(f func(*ipc.Completions)) {
@@ -169,7 +169,7 @@ func (s *steps) file(flags uint32) *File {
 // creates opens a file as the open that creates the pipe.
 func (s *steps) creates(flags uint32) *File {
 	s.t.Helper()
-	return s.mustOpen(OpenOp{Flags: flags, Creates: true})
+	return s.mustOpen(OpenOp{Flags: flags, NoWait: true})
 }
 
 func (s *steps) mustOpen(op OpenOp) *File {

@@ -173,6 +173,7 @@ func serve(c *mountConfig, ready func()) (err error) {
 				return err
 			}
 			logger.Printf("unmounted")
+			connection.CancelAll() // after an abort there may be some
 			tree.Close()
 			_ = connection.Close()
 			return arena.Close()
