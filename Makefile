@@ -15,8 +15,8 @@ LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # What is installed if it is missing, as COMMAND:DEBIAN-PACKAGE. `make run` as an ordinary user needs fusermount3; the tests need all.
 RUN_TOOLS  := fusermount3:fuse3 sha256sum:coreutils tar:tar
-TEST_TOOLS := $(RUN_TOOLS) cc:gcc python3:python3 node:nodejs bash:bash socat:socat pv:pv xxd:xxd setfattr:attr \
-              gawk:gawk fuser:psmisc pkill:procps setpriv:util-linux unshare:util-linux mountpoint:util-linux ip:iproute2
+TEST_TOOLS := $(RUN_TOOLS) cc:gcc python3:python3 node:nodejs bash:bash gzip:gzip awk:mawk socat:socat pv:pv xxd:xxd setfattr:attr \
+              fuser:psmisc pkill:procps setpriv:util-linux unshare:util-linux mountpoint:util-linux
 
 # Each run of the tests has a limit of its own, so that nothing can hang.
 GOTEST := $(GO) test -count=1
