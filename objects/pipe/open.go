@@ -13,7 +13,7 @@ type File struct {
 	pipe        *Pipe
 	read, write bool
 	fPipe       uint       // f_pipe: w_counter at an open that did not wait; no POLLHUP until it changed
-	partner     *uint      // the counter whose change the file still waits for, since its open created the pipe; guarded by pipe.mu
+	partner     *uint      // the counter whose change the file still waits for, since its open did not; guarded by pipe.mu
 	partnerAt   uint       // its value then
 	packetEnd   bool       // the last read ended at the end of a packet; guarded by pipe.mu
 	poll        PollWaiter // guarded by pipe.mu
@@ -23,7 +23,7 @@ type File struct {
 type OpenOp struct {
 	ipc.Caller
 	Flags  uint32         // O_RDONLY, O_WRONLY or O_RDWR, and O_NONBLOCK
-	NoWait bool           // the open must not wait, since it creates the pipe; its file's first read or write waits instead
+	NoWait bool           // the open must not wait, since the caller of it holds a lock; the first read or write waits instead
 	Done   ipc.Completion // added to the completions when the result is there
 
 	File *File // the result if Err is nil

@@ -10,7 +10,7 @@
 // it always holds that nobody waits whose condition is met; checkInvariants says it in code.
 //
 // Differs from Linux:
-//   - A file made by the open that creates it does not wait for its partner in open(2), which would hold the directory's lock, but in its
+//   - An open under a lock of the kernel (the one that creates the pipe holds its directory) does not wait for its partner; the file does, in its
 //     first read or write (File.partner).
 //   - The capacity belongs to the object and outlives its last close.
 //   - One read(2) or write(2) may come in several pieces; ReadOp.More and WriteOp.More say so and make them act as one.
