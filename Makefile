@@ -66,7 +66,7 @@ unit: ## tests without a mount, in seconds
 integration: ## tests on real mounts, beside the kernel's own FIFOs
 	@echo '$(GOTEST) -race -v ./integration (all that it says is in integration.log)'; \
 	$(GOTEST) -race -timeout 20m -v ./integration > integration.log 2>&1 || failed=1; \
-	grep -E '^ {4}(diff|stress|clients)_test\.go:[0-9]+: |^ {10}[a-z]' integration.log || true; \
+	grep -E '^ {4}(diff|stress|clients)_test\.go:[0-9]+: |^ {10}[a-zA-Z]' integration.log || true; \
 	grep -E '^ *--- SKIP' -A1 integration.log || echo '== nothing was skipped'; \
 	echo "== $$(grep -cE '^ *--- PASS' integration.log) tests and subtests passed"; \
 	[ -z "$${failed-}" ] || { grep -E -B 30 -A 5 '^ *--- FAIL|^panic|DATA RACE|^FAIL:' integration.log | tail -n 400; exit 1; }; \
