@@ -58,7 +58,7 @@ type name struct {
 // node is a node id: a struct inode of the kernel.
 //
 // Whoever is blocked in WRITE holds the lock of the kernel's inode, and chmod, truncate, rename and unlink of the same inode would sleep behind
-// it, unable to be killed. So no two path walks may share an inode in which somebody can block in WRITE (DESIGN: fact 4). An object
+// it, unable to be killed. So no two path walks may share an inode in which somebody can block in WRITE. An object
 // has as many node ids as that takes:
 //
 //   - A LOOKUP returns the current node as long as that was never opened for writing, then a fresh one.

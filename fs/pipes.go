@@ -48,8 +48,8 @@ func (o *pipeObject) open(c conn.Call, in *fuse.OpenIn) {
 	x.op = pipe.OpenOp{Caller: callerOf(&in.InHeader), Flags: in.Flags, Done: x}
 	x.call.MayWait(x)
 	var done ipc.Completions
+	defer done.Deliver() // what was completed is told even if the object panics
 	o.pipe.Open(&x.op, &done)
-	done.Deliver()
 }
 
 // lateFile is a file that is opened, for reading, when it is first used. (An old 32-bit program may do so.) It has no lock: one thread handles all
@@ -224,8 +224,8 @@ func (p *pipeFile) read(c conn.Call, in *fuse.ReadIn) {
 	}
 	x.call.MayWait(x)
 	var done ipc.Completions
+	defer done.Deliver() // what was completed is told even if the object panics
 	p.file.Read(&x.op, &done)
-	done.Deliver()
 }
 
 // Deliver answers the READ, straight from the pages.
@@ -268,8 +268,8 @@ func (p *pipeFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
 	}
 	x.call.MayWait(x)
 	var done ipc.Completions
+	defer done.Deliver() // what was completed is told even if the object panics
 	p.file.Write(&x.op, &done)
-	done.Deliver()
 }
 
 // continuesWrite says whether a WRITE is a later piece of one write(2). An append (O_APPEND or RWF_APPEND) begins at what the kernel takes for the end of
@@ -315,6 +315,6 @@ func (p *pipeFile) poll(c conn.Call, in *conn.PollIn) {
 
 func (p *pipeFile) release() {
 	var done ipc.Completions
+	defer done.Deliver() // what was completed is told even if the object panics
 	p.file.Release(&done)
-	done.Deliver()
 }

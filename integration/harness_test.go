@@ -62,18 +62,24 @@ func newMount(t testing.TB, args ...string) *mount {
 	return newMountWith(t, mountWith{args: args})
 }
 
-func newMountWith(t testing.TB, w mountWith) *mount {
+// publicDir is a directory for the test to which every user can get. It skips the test where nothing can be mounted.
+func publicDir(t testing.TB) string {
 	t.Helper()
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		skip(t, "no /dev/fuse: %v", err)
 	}
 	base := t.TempDir()
-	// Other users than the one who tests have to get to the mount point too.
 	for d := base; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return base
+}
+
+func newMountWith(t testing.TB, w mountWith) *mount {
+	t.Helper()
+	base := publicDir(t)
 	m := &mount{dir: filepath.Join(base, "mnt"), logFile: filepath.Join(base, "log"), exited: make(chan error, 1), stderr: new(bytes.Buffer)}
 	m.pipes = filepath.Join(m.dir, "pipes")
 	if err := os.Mkdir(m.dir, 0o755); err != nil {

@@ -31,15 +31,7 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		skip(t, "no /dev/fuse: %v", err)
-	}
-	base := t.TempDir()
-	for d := base; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	base := publicDir(t)
 	s := &site{base: base, dir: filepath.Join(base, "mnt"), logs: filepath.Join(base, "logs")}
 	s.log = filepath.Join(s.logs, "log")
 	for _, d := range []string{s.dir, s.logs} {

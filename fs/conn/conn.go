@@ -157,7 +157,8 @@ func (c *Conn) handle(in, out []byte) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.logPanic(v)
-			call.ReplyStatus(fuse.EIO)
+			call.Answering()
+			call.ReplyStatus(fuse.EIO) // if it had its answer, the kernel drops this one
 		}
 	}()
 	switch hdr.Opcode {

@@ -12,13 +12,23 @@ type Completions struct{ list []Completion }
 // Add appends c.
 func (d *Completions) Add(c Completion) { d.list = append(d.list, c) }
 
-// Deliver delivers everything in the order in which it was added and leaves the collection empty, ready for the next call.
+// Deliver delivers everything in the order in which it was added and leaves the collection empty, ready for the next call. If one panics the others are
+// delivered all the same, before the panic goes on: each is somebody's answer.
 func (d *Completions) Deliver() {
-	for i, c := range d.list {
-		d.list[i] = nil
+	next := 0
+	defer func() {
+		rest := Completions{list: d.list[next:]}
+		d.list = d.list[:0]
+		if rest.Len() > 0 {
+			rest.Deliver()
+		}
+	}()
+	for next < len(d.list) {
+		c := d.list[next]
+		d.list[next] = nil
+		next++
 		c.Deliver()
 	}
-	d.list = d.list[:0]
 }
 
 // Len is the number of completions not yet delivered.

@@ -36,6 +36,35 @@ func TestCompletionsAreDeliveredInOrderAndOnce(t *testing.T) {
 	}
 }
 
+// broken panics when it is delivered.
+type broken struct{}
+
+func (broken) Deliver() { panic("broken") }
+
+// The answers behind one that panics are sent all the same, and the panic is not swallowed.
+func TestPanicKeepsNoAnswerBack(t *testing.T) {
+	var d Completions
+	var log []int
+	for n := range 5 {
+		if n%2 == 1 {
+			d.Add(broken{})
+		} else {
+			d.Add(told{n, &log})
+		}
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		d.Deliver()
+	}()
+	if want := []int{0, 2, 4}; !slices.Equal(log, want) || d.Len() != 0 {
+		t.Errorf("delivered %v, %d left, want %v", log, d.Len(), want)
+	}
+}
+
 func TestAccountPipeBuffers(t *testing.T) {
 	ns := NewNamespace(nil, DefaultLimits(), func() time.Time { return time.Time{} })
 	for _, c := range []struct {
