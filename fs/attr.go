@@ -1,23 +1,18 @@
 package fs
 
 import (
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-
-	"ipcfs/fs/conn"
 )
 
-// A directory changes only through the kernel, which then drops what it remembers of it. A stream is looked up each time (see node), and its
-// times change with every read and write.
+// The names of a directory change only through the kernel, which then drops what it remembers of them. But a stream is looked up each time (see node).
+// What is known of an object changes without the kernel's inode: the times of a stream with every read and write, the blocks of a segment when it is touched.
 const (
-	dirEntryTimeout = time.Hour
-	dirAttrTimeout  = time.Second
+	entryTimeout   = time.Hour
+	dirAttrTimeout = time.Second
 )
-
-// streamSize is the size that a stream shows: a write(2) within it takes the lock of the kernel's inode shared, so that the writers of one open file do not
-// queue behind each other where no signal reaches them. A larger one, and any append, takes it exclusively; a larger size would mislead who reads st_size bytes.
-const streamSize = conn.MaxWrite
 
 const blockSize = 4096
 
@@ -27,17 +22,15 @@ func (f *FS) attrLocked(i *inode, a *fuse.Attr) {
 		Ino: i.ino, Mode: i.mode | i.perm.Mode, Nlink: f.nlinkLocked(i), Blksize: blockSize,
 		Owner: fuse.Owner{Uid: i.perm.UID, Gid: i.perm.GID},
 	}
-	atime, mtime, ctime := i.atime, i.mtime, i.ctime
+	a.SetTimes(&i.atime, &i.mtime, &i.ctime)
 	switch {
 	case i.object != nil:
-		a.Size, a.Blocks = streamSize, streamSize/512 // without blocks, cp would take it for a hole
-		atime, mtime, ctime = i.object.times()
+		i.object.attr(a)
 	case i.isDir():
 		a.Size = uint64(len(i.entries))
 	case i.mode == typeLink:
 		a.Size = uint64(len(i.target))
 	}
-	a.SetTimes(&atime, &mtime, &ctime)
 	if f.opts.UID != nil {
 		a.Uid = *f.opts.UID
 	}
@@ -53,8 +46,10 @@ func (f *FS) attrLocked(i *inode, a *fuse.Attr) {
 func (f *FS) entryLocked(n *node, out *fuse.EntryOut) {
 	*out = fuse.EntryOut{NodeId: n.id}
 	f.attrLocked(n.inode, &out.Attr)
+	if !n.inode.isStream() {
+		out.SetEntryTimeout(entryTimeout)
+	}
 	if n.inode.isDir() {
-		out.SetEntryTimeout(dirEntryTimeout)
 		out.SetAttrTimeout(dirAttrTimeout)
 	}
 }
@@ -79,9 +74,6 @@ func (f *FS) attrOutLocked(i *inode, out *fuse.AttrOut) {
 }
 
 // SetAttr answers SETATTR: chmod, chown, utimensat and truncate. The kernel has checked the rights.
-//
-// A truncation to 0 changes nothing: it is what `>` does to an existing file. (With CAP_ATOMIC_O_TRUNC it would come as a flag of OPEN instead, but
-// then the kernel takes the file to be empty, and each write from there on takes the inode's lock exclusively; see streamSize.)
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	f.mu.Lock()
 	n := f.nodes[in.NodeId]
@@ -93,7 +85,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	o := i.object
 	f.mu.Unlock()
 
-	if size, ok := in.GetSize(); ok && size > 0 {
+	if size, ok := in.GetSize(); ok && (o != nil || size > 0) {
 		if o == nil {
 			return fuse.EINVAL
 		}
@@ -127,6 +119,9 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	if gid, ok := in.GetGID(); ok {
 		i.perm.GID = gid
 	}
+	if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 || in.Valid&settable == 0 {
+		i.killPrivLocked()
+	}
 	if o != nil {
 		o.setTimes(atime, mtime, now)
 	}
@@ -141,15 +136,35 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	return fuse.OK
 }
 
-// StatFs answers STATFS: blocks are pages of the arena.
-func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	s := f.ns.Arena.Stat()
-	free := uint64(s.Limit - s.InUse)
+// settable are the attributes that a SETATTR can ask for. One that asks for none is what a write to a set-user-ID file by passthrough leads to
+// (file_remove_privs): under CAP_HANDLE_KILLPRIV_V2 the kernel leaves it to us to drop the bits.
+const settable = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID | fuse.FATTR_SIZE | fuse.FATTR_ATIME | fuse.FATTR_MTIME |
+	fuse.FATTR_ATIME_NOW | fuse.FATTR_MTIME_NOW | fuse.FATTR_CTIME
+
+// killPrivLocked drops set-user-ID, and set-group-ID where it means that (fs/inode.c:setattr_should_drop_suidgid).
+func (i *inode) killPrivLocked() {
+	if i.mode != typeReg {
+		return
+	}
+	i.perm.Mode &^= syscall.S_ISUID
+	if i.perm.Mode&syscall.S_IXGRP != 0 {
+		i.perm.Mode &^= syscall.S_ISGID
+	}
+}
+
+// StatFs answers STATFS: what there is for the kind of the file. For the root it tells of shared memory, since df(1) asks the mount point whatever file it is
+// given.
+func (f *FS) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var k kind = f.shm
+	if n := f.nodes[h.NodeId]; n != nil && n.inode.kind != nil {
+		k = n.inode.kind
+	}
+	m := k.memory()
 	*out = fuse.StatfsOut{
 		Bsize: blockSize, Frsize: blockSize, NameLen: nameMax,
-		Blocks: uint64(s.Limit), Bfree: free, Bavail: free,
+		Blocks: m.limit, Bfree: m.free, Bavail: m.free,
 		Files: uint64(f.opts.MaxInodes), Ffree: uint64(f.opts.MaxInodes - f.inodes),
 	}
 	return fuse.OK

@@ -54,13 +54,20 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 }
 
 // newLocked makes a file or directory for h's caller, in the directory where it will be linked: its kind, and its group if that is set-group-ID.
-// EPERM where nothing can be created; ENOSPC when there are too many.
+// EPERM where nothing can be created; ENOSPC when there are too many, or what the kind says.
 func (f *FS) newLocked(h *fuse.InHeader, dir *inode, mode uint32) (*inode, fuse.Status) {
 	if dir.kind == nil {
 		return nil, fuse.EPERM
 	}
 	if f.inodes >= f.opts.MaxInodes {
 		return nil, fuse.Status(syscall.ENOSPC)
+	}
+	var o object
+	if mode&syscall.S_IFMT == typeReg {
+		var err error
+		if o, err = dir.kind.newObject(callerOf(h)); err != nil {
+			return nil, f.status(err)
+		}
 	}
 	perm := ipc.Perm{UID: h.Uid, GID: h.Gid, Mode: mode & 0o7777}
 	if dir.perm.Mode&syscall.S_ISGID != 0 {
@@ -70,9 +77,8 @@ func (f *FS) newLocked(h *fuse.InHeader, dir *inode, mode uint32) (*inode, fuse.
 		}
 	}
 	i := f.newInodeLocked(dir.kind, mode&syscall.S_IFMT, perm)
-	if i.mode == typeReg {
-		i.object = dir.kind.newObject()
-		f.streams[i] = dir.kind.name()
+	if i.object = o; o != nil {
+		f.objects[i] = struct{}{}
 	}
 	return i, fuse.OK
 }
@@ -88,6 +94,13 @@ func (f *FS) addLocked(h *fuse.InHeader, name string, mode uint32) (*inode, fuse
 	case f.nlinkLocked(dir) == 0:
 		return nil, fuse.ENOENT // the directory was removed
 	}
+	switch t := mode & syscall.S_IFMT; t {
+	case typeReg, typeDir, typeLink:
+	default:
+		if dir.kind == nil || !dir.kind.special(t) {
+			return nil, fuse.EPERM
+		}
+	}
 	i, st := f.newLocked(h, dir, mode)
 	if st.Ok() {
 		f.linkLocked(dir, name, i)
@@ -100,11 +113,9 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	return f.make(&in.InHeader, name, typeDir|in.Mode&0o7777, out)
 }
 
-// Mknod answers MKNOD: a regular file is an object, a FIFO a native FIFO, whose data the kernel carries itself. EPERM for any other type.
+// Mknod answers MKNOD: a regular file is an object, a FIFO or a socket one of the kernel's own, whose data it carries itself. EPERM for any type that the
+// directory does not take.
 func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	if t := in.Mode & syscall.S_IFMT; t != typeReg && t != typeFIFO {
-		return fuse.EPERM
-	}
 	return f.make(&in.InHeader, name, in.Mode, out)
 }
 
@@ -367,7 +378,7 @@ func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList)
 	return st
 }
 
-// ReadDirPlus answers READDIRPLUS. An object is named without its node: what the caller does with it begins with a LOOKUP of its own (see node).
+// ReadDirPlus answers READDIRPLUS. A stream is named without its node: what the caller does with it begins with a LOOKUP of its own (see node).
 func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -377,7 +388,7 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 		if entry == nil {
 			break
 		}
-		if i := dir.entries[e.name]; i != nil && i.object == nil {
+		if i := dir.entries[e.name]; i != nil && !i.isStream() {
 			f.entryLocked(f.lookupNodeLocked(i, in.Pid), entry)
 		}
 	}

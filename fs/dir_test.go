@@ -46,8 +46,8 @@ func TestCreateThatFailsLeavesNothing(t *testing.T) {
 	var out fuse.CreateOut
 	f.want("TMPFILE", f.Tmpfile(nil, &fuse.CreateIn{InHeader: header(thread1, dir), Flags: syscall.O_ACCMODE}, &out), fuse.EINVAL)
 	f.wantLeft(2, fixedInodes)
-	if len(f.streams) != 0 {
-		t.Errorf("%d pipes are left", len(f.streams))
+	if len(f.objects) != 0 {
+		t.Errorf("%d pipes are left", len(f.objects))
 	}
 }
 
@@ -137,8 +137,8 @@ func TestMknod(t *testing.T) {
 		if c.want == fuse.OK && out.Mode != c.mode|0o600 {
 			t.Errorf("mode %#o, want %#o", out.Mode, c.mode|0o600)
 		}
-		if (c.mode == syscall.S_IFREG) != (len(f.streams) == 1) { // the kernel carries a FIFO itself
-			t.Errorf("%#o: %d objects", c.mode, len(f.streams))
+		if (c.mode == syscall.S_IFREG) != (len(f.objects) == 1) { // the kernel carries a FIFO itself
+			t.Errorf("%#o: %d objects", c.mode, len(f.objects))
 		}
 	}
 }

@@ -31,7 +31,9 @@ type Options struct {
 	OwnerUID   uint32  // who owns the directories made at the start
 	OwnerGID   uint32
 	MaxInodes  int // files and directories that may exist; more give ENOSPC
-	Logger     *log.Logger
+
+	Passthrough Passthrough
+	Logger      *log.Logger
 }
 
 // FS is one mounted tree over one namespace. All methods may be called at once; none blocks.
@@ -39,6 +41,8 @@ type FS struct {
 	opts    Options
 	ns      *ipc.Namespace
 	handles handles
+	shm     *shmKind
+	conn    *conn.Conn // set by Connected; nil in tests without one
 
 	mu      sync.Mutex // guards all below, the inodes and the nodes
 	root    *inode
@@ -46,7 +50,7 @@ type FS struct {
 	retry   map[uint32]time.Time // threads whose OPEN was answered ESTALE and has not come again, since when; see node
 	lastID  uint64               // node ids are never used again
 	lastIno uint64               // nor inode numbers
-	streams map[*inode]string    // every inode that is an object, with the name of its kind
+	objects map[*inode]struct{}  // every inode that is an object
 	inodes  int                  // inodes that exist, and the names beyond the first of each
 	targets int                  // bytes of the symbolic links
 	texts   int                  // bytes of the open files of proc
@@ -58,7 +62,8 @@ var (
 
 // New makes the tree: a directory for each kind, and proc.
 func New(ns *ipc.Namespace, opts Options) *FS {
-	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]time.Time), streams: make(map[*inode]string)}
+	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]time.Time), objects: make(map[*inode]struct{})}
+	f.shm = newShmKind(f)
 	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
 	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
 	f.root.fixed = true
@@ -69,7 +74,7 @@ func New(ns *ipc.Namespace, opts Options) *FS {
 	if opts.AllowOther {
 		mode = 0o1777
 	}
-	for _, k := range []kind{pipes{f}} {
+	for _, k := range []kind{pipes{f}, f.shm} {
 		d := f.newInodeLocked(k, typeDir, withMode(owner, mode))
 		d.fixed = true
 		f.linkLocked(f.root, k.name(), d)
@@ -89,11 +94,23 @@ func withMode(p ipc.Perm, mode uint32) ipc.Perm {
 	return p
 }
 
-// Close releases every open file, as the end of the mount does. The connection must not be served any more.
-func (f *FS) Close() {
+// Connected is told of the connection over which the requests come, before the first of them.
+func (f *FS) Connected(c *conn.Conn) {
+	f.conn = c
+	f.shm.connected(c)
+}
+
+// Close releases every open file and ends every object, as the end of the mount does. The connection must not be served any more. The error is that of
+// giving memory back.
+func (f *FS) Close() error {
 	for _, o := range f.handles.removeAll() {
 		o.release()
 	}
+	for i := range f.objects {
+		i.object.drop()
+	}
+	clear(f.objects)
+	return f.shm.store.Close()
 }
 
 // String is the name of the file system.
@@ -104,7 +121,7 @@ func (f *FS) now() time.Time { return f.ns.Now() }
 
 // callerOf is who made a request.
 func callerOf(h *fuse.InHeader) ipc.Caller {
-	return ipc.Caller{UID: h.Uid, GID: h.Gid}
+	return ipc.Caller{UID: h.Uid, GID: h.Gid, PID: h.Pid}
 }
 
 // Open answers OPEN. An object may answer later, when its partner comes.

@@ -19,6 +19,7 @@ const (
 	typeReg  = syscall.S_IFREG
 	typeFIFO = syscall.S_IFIFO
 	typeLink = syscall.S_IFLNK
+	typeSock = syscall.S_IFSOCK
 )
 
 // errStale makes the kernel walk the path once more (fs/namei.c:do_filp_open).
@@ -58,8 +59,8 @@ type name struct {
 // node is a node id: a struct inode of the kernel.
 //
 // Whoever is blocked in WRITE holds the lock of the kernel's inode, and chmod, truncate, rename and unlink of the same inode would sleep behind
-// it, unable to be killed. So no two path walks may share an inode in which somebody can block in WRITE. An object
-// has as many node ids as that takes:
+// it, unable to be killed. So no two path walks may share an inode in which somebody can block in WRITE. A stream (object.stream)
+// has as many node ids as that takes, anything else has one:
 //
 //   - A LOOKUP returns the current node as long as that was never opened for writing, then a fresh one.
 //   - An OPEN for writing of a node that another thread has looked up too, and might be about to lock, is refused once with ESTALE. The kernel walks
@@ -88,6 +89,9 @@ const (
 
 func (i *inode) isDir() bool { return i.mode == typeDir }
 
+// isStream says whether i is an object that has more than one node (see node).
+func (i *inode) isStream() bool { return i.object != nil && i.object.stream() }
+
 // newInodeLocked makes an inode without a name.
 func (f *FS) newInodeLocked(k kind, mode uint32, perm ipc.Perm) *inode {
 	f.lastIno++
@@ -114,7 +118,7 @@ func (f *FS) lookupNodeLocked(i *inode, tid uint32) *node {
 	n := i.current
 	_, again := f.retry[tid]
 	switch {
-	case i.object != nil && (again || tid == 0):
+	case i.isStream() && (again || tid == 0):
 		n = f.newNodeLocked(i, tid)
 	case n == nil:
 		n = f.newNodeLocked(i, tid)
@@ -129,7 +133,7 @@ func (f *FS) lookupNodeLocked(i *inode, tid uint32) *node {
 // admitOpenLocked decides on an OPEN of n by tid: fuse.OK or, once, ESTALE.
 func (f *FS) admitOpenLocked(n *node, tid, flags uint32) fuse.Status {
 	i := n.inode
-	if i.object == nil || flags&syscall.O_ACCMODE == syscall.O_RDONLY {
+	if !i.isStream() || flags&syscall.O_ACCMODE == syscall.O_RDONLY {
 		return fuse.OK
 	}
 	_, again := f.retry[tid]
@@ -185,7 +189,10 @@ const maxTargets = 64 << 20
 // dropLocked forgets an inode that has neither a name nor a node id. Whoever has it open holds a node id.
 func (f *FS) dropLocked(i *inode) {
 	if len(i.names) == 0 && i.nodes == 0 && i != f.root {
-		delete(f.streams, i)
+		if i.object != nil {
+			delete(f.objects, i)
+			i.object.drop()
+		}
 		f.targets -= len(i.target)
 		f.inodes--
 	}

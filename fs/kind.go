@@ -12,32 +12,59 @@ import (
 // kind is a kind of object: what a new file in its directory becomes.
 type kind interface {
 	name() string // of the directory
-	newObject() object
+	newObject(creator ipc.Caller) (object, error)
+	// special says whether the directory takes a special file of this type, whose data the kernel carries itself.
+	special(mode uint32) bool
+	// memory is what statfs(2) tells of the kind, in pages.
+	memory() memory
 }
 
-// object is a file that is an object.
+// memory is how much there is for the objects of a kind, and how much of it is free.
+type memory struct{ limit, free uint64 }
+
+// object is a file that is an object. FS.mu may be held when its methods are called, but for open.
 type object interface {
+	// stream says whether reads and writes are messages to the object, so that each who opens it for writing needs a node of its own (see node). Another one is
+	// a regular file to the kernel, with one node.
+	stream() bool
 	// open answers OPEN, now or when it completes.
 	open(c conn.Call, in *fuse.OpenIn)
 	// create opens an object that this very request made; it must not wait.
 	create(caller ipc.Caller, flags uint32) (opened, error)
+	// drop ends an object that nobody can reach any more.
+	drop()
 	setSize(caller ipc.Caller, size uint64) error
-	times() (atime, mtime, ctime time.Time)
+	// attr fills in size, blocks and times.
+	attr(a *fuse.Attr)
 	// setTimes sets the times that are not zero.
 	setTimes(atime, mtime, ctime time.Time)
 	// xattrs are the fields that extended attributes show.
 	xattrs() []xattr
-	// statLine is the line of the object in its kind's file under proc.
-	statLine(ino uint64, name string) string
+	// ownXAttrs keeps attributes that users add; nil if they cannot.
+	ownXAttrs() xattrStore
 }
 
 // opened is the answer to an open: the file, entered in the table, and the flags for the kernel.
 type opened struct {
-	fh    uint64
-	flags uint32
+	fh      uint64
+	flags   uint32
+	backing int32 // with FOPEN_PASSTHROUGH, what the kernel does the rest with
 }
 
-func (o opened) out() fuse.OpenOut { return fuse.OpenOut{Fh: o.fh, OpenFlags: o.flags} }
+func (o opened) out() fuse.OpenOut { return fuse.OpenOut{Fh: o.fh, OpenFlags: o.flags, BackingID: o.backing} }
+
+// answer answers OPEN of an object that has opened o. If the caller does not get it any more, it is released.
+func (o opened) answer(f *FS, c conn.Call) {
+	out := o.out()
+	if !c.ReplyOpen(&out) {
+		f.handles.remove(o.fh).release()
+	}
+}
+
+// noXAttrs is for objects to which users cannot add attributes.
+type noXAttrs struct{}
+
+func (noXAttrs) ownXAttrs() xattrStore { return nil }
 
 // file is an open file. Each method but release answers its call, now or later.
 type file interface {

@@ -20,14 +20,29 @@ const streamFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_STREAM | fuse.FOPEN_NONSEE
 // pipes is the kind under pipes/.
 type pipes struct{ fs *FS }
 
-func (pipes) name() string        { return "pipes" }
-func (k pipes) newObject() object { return &pipeObject{fs: k.fs, pipe: pipe.New(k.fs.ns)} }
+func (pipes) name() string             { return "pipes" }
+func (pipes) special(mode uint32) bool { return mode == typeFIFO }
+func (k pipes) newObject(ipc.Caller) (object, error) {
+	return &pipeObject{fs: k.fs, pipe: pipe.New(k.fs.ns)}, nil
+}
+
+// memory is the arena.
+func (k pipes) memory() memory {
+	s := k.fs.ns.Arena.Stat()
+	return memory{limit: uint64(s.Limit), free: uint64(s.Limit - s.InUse)}
+}
 
 // pipeObject is a file under pipes/.
 type pipeObject struct {
+	noXAttrs
 	fs   *FS
 	pipe *pipe.Pipe
 }
+
+func (*pipeObject) stream() bool { return true }
+
+// drop has nothing to do: what the pipe held went with its last open file.
+func (*pipeObject) drop() {}
 
 func (o *pipeObject) opened(f *pipeFile) opened {
 	return opened{fh: o.fs.handles.add(f), flags: streamFlags}
@@ -112,11 +127,7 @@ func (x *pipeOpen) Deliver() {
 		x.call.ReplyStatus(x.object.fs.status(x.op.Err))
 		return
 	}
-	o := x.object.opened(&pipeFile{fs: x.object.fs, file: x.op.File})
-	out := o.out()
-	if !x.call.ReplyOpen(&out) {
-		x.object.fs.handles.remove(o.fh).release()
-	}
+	x.object.opened(&pipeFile{fs: x.object.fs, file: x.op.File}).answer(x.object.fs, x.call)
 }
 
 // Cancel ends the wait of the OPEN.
@@ -155,22 +166,37 @@ type nothing struct{}
 // Deliver does nothing.
 func (nothing) Deliver() {}
 
+// setSize sets the capacity. A truncation to 0 changes nothing: it is what `>` does to an existing file. (With CAP_ATOMIC_O_TRUNC it would come as a flag of
+// OPEN instead, but then the kernel takes the file to be empty, and each write from there on takes the inode's lock exclusively; see streamSize.)
 func (o *pipeObject) setSize(caller ipc.Caller, size uint64) error {
+	if size == 0 {
+		return nil
+	}
+	return o.setCapacity(caller, size)
+}
+
+func (o *pipeObject) setCapacity(caller ipc.Caller, size uint64) error {
 	var done ipc.Completions
 	err := o.pipe.SetCapacity(caller, size, &done)
 	done.Deliver()
 	return err
 }
 
-func (o *pipeObject) times() (atime, mtime, ctime time.Time) {
+// streamSize is the size that a stream shows: a write(2) within it takes the lock of the kernel's inode shared, so that the writers of one open file do not
+// queue behind each other where no signal reaches them. A larger one, and any append, takes it exclusively; a larger size would mislead who reads st_size bytes.
+const streamSize = conn.MaxWrite
+
+func (o *pipeObject) attr(a *fuse.Attr) {
+	a.Size, a.Blocks = streamSize, streamSize/512 // without blocks, cp would take it for a hole
 	t := o.pipe.Times()
-	return t.Atime, t.Mtime, t.Ctime
+	a.SetTimes(&t.Atime, &t.Mtime, &t.Ctime)
 }
 
 func (o *pipeObject) setTimes(atime, mtime, ctime time.Time) {
 	o.pipe.SetTimes(pipe.Times{Atime: atime, Mtime: mtime, Ctime: ctime})
 }
 
+// xattrs is the capacity, which can be set by a number of bytes.
 func (o *pipeObject) xattrs() []xattr {
 	return []xattr{{
 		name: "user.ipc.capacity",
@@ -180,7 +206,7 @@ func (o *pipeObject) xattrs() []xattr {
 			if err != nil {
 				return syscall.EINVAL
 			}
-			return o.setSize(caller, n)
+			return o.setCapacity(caller, n)
 		},
 	}}
 }
@@ -188,6 +214,7 @@ func (o *pipeObject) xattrs() []xattr {
 // pipesHeader names the columns of statLine.
 const pipesHeader = "       ino readers writers      bytes  used slots opens reads writes name\n"
 
+// statLine is the line of the pipe in proc/pipes.
 func (o *pipeObject) statLine(ino uint64, name string) string {
 	s := o.pipe.Stat()
 	return fmt.Sprintf("%10d %7d %7d %10d %5d %5d %5d %5d %6d %s\n",

@@ -63,13 +63,13 @@ func (f *FS) procPipes() []byte {
 	type line struct {
 		ino    uint64
 		path   string
-		object object
+		object *pipeObject
 	}
 	f.mu.Lock()
-	lines := make([]line, 0, len(f.streams))
-	for i, kind := range f.streams {
-		if kind == "pipes" {
-			lines = append(lines, line{i.ino, i.pathLocked(), i.object})
+	lines := make([]line, 0, len(f.objects))
+	for i := range f.objects {
+		if o, ok := i.object.(*pipeObject); ok {
+			lines = append(lines, line{i.ino, i.pathLocked(), o})
 		}
 	}
 	f.mu.Unlock()

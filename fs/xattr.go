@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"errors"
+	"strings"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -10,39 +12,85 @@ import (
 
 // xattr is an extended attribute: a field of the object's struct.
 type xattr struct {
-	name string
-	get  func() string
-	set  func(caller ipc.Caller, value string) error
+	name   string
+	get    func() string
+	set    func(caller ipc.Caller, value string) error // nil if it cannot be set: EPERM
+	hidden bool                                        // listxattr(2) does not tell, so that nobody copies it with the file
 }
 
-// xattrsOf returns the attributes of a node.
-func (f *FS) xattrsOf(id uint64) []xattr {
+// xattrStore keeps the attributes that users add to an object. Its errors are those of the system calls.
+type xattrStore interface {
+	GetXAttr(name string) ([]byte, error)
+	SetXAttr(name string, value []byte, flags int) error
+	ListXAttr() ([]string, error)
+	RemoveXAttr(name string) error
+}
+
+// ownPrefix begins the names that are ours.
+const ownPrefix = "user.ipc."
+
+// xattrsOf returns the attributes of a node: the fields of its object, and those that users added, nil if they cannot.
+func (f *FS) xattrsOf(id uint64) ([]xattr, xattrStore) {
 	f.mu.Lock()
 	n := f.nodes[id]
 	f.mu.Unlock()
 	if n == nil || n.inode.object == nil {
-		return nil
+		return nil, nil
 	}
-	return n.inode.object.xattrs()
+	return n.inode.object.xattrs(), n.inode.object.ownXAttrs()
+}
+
+// xattrOf looks an attribute up: a field, or where it is kept if it is not one; neither if there is none.
+func (f *FS) xattrOf(id uint64, name string) (*xattr, xattrStore) {
+	fields, own := f.xattrsOf(id)
+	for i := range fields {
+		if fields[i].name == name {
+			return &fields[i], nil
+		}
+	}
+	if strings.HasPrefix(name, ownPrefix) {
+		return nil, nil
+	}
+	return nil, own
 }
 
 // GetXAttr answers GETXATTR. ENODATA if there is no such attribute.
 func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	for _, x := range f.xattrsOf(h.NodeId) {
-		if x.name == name {
-			return putXAttr(dest, x.get())
+	field, own := f.xattrOf(h.NodeId, name)
+	switch {
+	case field != nil:
+		return putXAttr(dest, field.get())
+	case own != nil:
+		value, err := own.GetXAttr(name)
+		if err != nil {
+			return 0, f.status(err)
 		}
+		return putXAttr(dest, string(value))
 	}
 	return 0, fuse.ENODATA
 }
 
 // ListXAttr answers LISTXATTR.
 func (f *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
-	var names string
-	for _, x := range f.xattrsOf(h.NodeId) {
-		names += x.name + "\x00"
+	fields, own := f.xattrsOf(h.NodeId)
+	var names []string
+	for _, x := range fields {
+		if !x.hidden {
+			names = append(names, x.name)
+		}
 	}
-	return putXAttr(dest, names)
+	if own != nil {
+		added, err := own.ListXAttr()
+		if err != nil {
+			return 0, f.status(err)
+		}
+		names = append(names, added...)
+	}
+	var list strings.Builder
+	for _, name := range names {
+		list.WriteString(name + "\x00")
+	}
+	return putXAttr(dest, list.String())
 }
 
 // putXAttr copies s to dest and returns its length; ERANGE if dest is too small, as it is when only the length is asked for.
@@ -54,27 +102,47 @@ func putXAttr(dest []byte, s string) (uint32, fuse.Status) {
 	return uint32(len(s)), fuse.OK
 }
 
-// SetXAttr answers SETXATTR. EOPNOTSUPP if there is no such attribute: none can be added.
+// SetXAttr answers SETXATTR. EOPNOTSUPP if there is no such attribute and none can be added; EPERM if it cannot be set.
 func (f *FS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, value []byte) fuse.Status {
-	for _, x := range f.xattrsOf(in.NodeId) {
-		if x.name != name {
-			continue
-		}
-		const xattrCreate = 1
-		if in.Flags&xattrCreate != 0 {
-			return fuse.Status(syscall.EEXIST)
-		}
-		return f.status(x.set(callerOf(&in.InHeader), string(value)))
+	field, own := f.xattrOf(in.NodeId, name)
+	const xattrCreate = 1
+	switch {
+	case field != nil && in.Flags&xattrCreate != 0:
+		return fuse.Status(syscall.EEXIST)
+	case field != nil && field.set == nil:
+		return fuse.EPERM
+	case field != nil:
+		return f.status(field.set(callerOf(&in.InHeader), string(value)))
+	case own != nil:
+		return f.xattrChanged(in.NodeId, own.SetXAttr(name, value, int(in.Flags)))
 	}
 	return fuse.ENOTSUP
 }
 
-// RemoveXAttr answers REMOVEXATTR: no attribute can be removed.
+// RemoveXAttr answers REMOVEXATTR: only what users added can be removed.
 func (f *FS) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	for _, x := range f.xattrsOf(h.NodeId) {
-		if x.name == name {
-			return fuse.EPERM
-		}
+	field, own := f.xattrOf(h.NodeId, name)
+	switch {
+	case field != nil:
+		return fuse.EPERM
+	case own != nil:
+		return f.xattrChanged(h.NodeId, own.RemoveXAttr(name))
 	}
 	return fuse.ENODATA
+}
+
+// xattrChanged notes that an attribute of a node was set or removed, unless err says otherwise. The file systems of the kernel say EOPNOTSUPP where it is built without them.
+func (f *FS) xattrChanged(id uint64, err error) fuse.Status {
+	if err != nil {
+		if errors.Is(err, syscall.ENOSYS) { // which the kernel would take for an answer to all that come
+			return fuse.ENOTSUP
+		}
+		return f.status(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.nodes[id]; n != nil {
+		n.inode.changeLocked(f.now())
+	}
+	return fuse.OK
 }

@@ -1,13 +1,14 @@
 // Package conn is the transport below the file system: one connection to the kernel over /dev/fuse. It mounts, reads requests, answers
 // them, and knows no object.
 //
-// What can wait (OPEN, READ, WRITE, POLL) is decoded here and handed to a Handler as a Call, which is answered whenever its operation
+// What can wait (OPEN, READ, WRITE, POLL, SETLKW) is decoded here and handed to a Handler as a Call, which is answered whenever its operation
 // completes: from the same request, from a later one, or from an INTERRUPT. Everything else never waits and goes through go-fuse's
 // ProtocolServer to a fuse.RawFileSystem. There is no goroutine and no buffer for a request that waits.
 //
 // One thread reads the device and handles each request to its end before it reads the next. Nothing that it does blocks, so this bounds
 // nothing but parallel copying; in return requests take effect in the order in which the kernel queued them. That makes close(2),
-// whose RELEASE nobody waits for, come before whatever its caller does next, as on a kernel object.
+// whose RELEASE nobody waits for, come before whatever its caller does next, as on a kernel object. The exception is what computes for long (gigabytes
+// of memory to give or to free): a few goroutines do that beside (Conn.Background), while its caller waits for the answer.
 //
 // Lock: Conn.mu guards the table of waiting calls. It is held while a call is cancelled, so it comes before the locks of objects; nothing
 // takes it while holding one of those, since answers are sent after an object's lock is released.
@@ -37,11 +38,16 @@ const headroom = 4096
 
 // Opcodes that this package handles itself (include/uapi/linux/fuse.h).
 const (
-	opOPEN      = 14
-	opREAD      = 15
-	opWRITE     = 16
-	opINTERRUPT = 36
-	opPOLL      = 40
+	opSETATTR         = 4
+	opOPEN            = 14
+	opREAD            = 15
+	opWRITE           = 16
+	opINIT            = 26
+	opSETLKW          = 33
+	opINTERRUPT       = 36
+	opPOLL            = 40
+	opFALLOCATE       = 43
+	opCOPY_FILE_RANGE = 47
 )
 
 // pollHack is a name that go-fuse claims to find in the root, for the sake of its own Server.
@@ -65,13 +71,18 @@ type pollOut struct {
 	Padding uint32
 }
 
-// Handler answers the requests that can wait. Each method answers its call exactly once, now or later, with one of the Call's Reply
+// Handler answers the requests that can wait. Each method with a Call answers it exactly once, now or later, with one of the Call's Reply
 // methods. It must not block. The in structures and data are valid only until the method returns.
 type Handler interface {
+	// Connected is called once, when the kernel has said what it offers and before the first other request.
+	Connected(c *Conn)
+	// TakesLong says whether a request (a *fuse.SetAttrIn, *fuse.FallocateIn or *fuse.CopyFileRangeIn) is to be handled beside the others.
+	TakesLong(in any) bool
 	Open(c Call, in *fuse.OpenIn)
 	Read(c Call, in *fuse.ReadIn)
 	Write(c Call, in *fuse.WriteIn, data []byte)
 	Poll(c Call, in *PollIn)
+	SetLkw(c Call, in *fuse.LkIn)
 }
 
 // Canceler is an operation that may be waiting and whose caller was interrupted.
@@ -92,23 +103,36 @@ type Conn struct {
 	handler Handler
 	proto   *fuse.ProtocolServer
 	opts    Options
+	offered uint64 // what was agreed on at INIT, capabilities of include/uapi/linux/fuse.h; set before Connected
+
+	background sync.WaitGroup // what runs beside, and what waits for a place
+	places     chan struct{}  // one is taken by each that runs
 
 	mu      sync.Mutex          // guards waiting
 	waiting map[uint64]Canceler // calls that may be waiting, by unique
 }
 
+// backgroundMax is how many goroutines handle beside what takes long: one for each processor of a small machine, and one for the rest.
+const backgroundMax = 3
+
 // New makes a connection of fd, an open /dev/fuse that is mounted. Requests that can wait go to h, all others to raw. The connection owns
 // fd from now on.
 func New(fd int, h Handler, raw fuse.RawFileSystem, opts Options) *Conn {
-	c := &Conn{fd: fd, handler: h, opts: opts, waiting: make(map[uint64]Canceler)}
+	c := &Conn{fd: fd, handler: h, opts: opts, waiting: make(map[uint64]Canceler), places: make(chan struct{}, backgroundMax)}
 	c.proto = fuse.NewProtocolServer(raw, &fuse.MountOptions{
 		Name:     "ipcfs",
 		MaxWrite: MaxWrite,
 		// A RELEASE is a background request. None must be held back behind others, or it would be overtaken by what came later.
 		MaxBackground: 1<<16 - 1,
 		// Locks on stream nodes must fail rather than seem to work (each open has an inode of its own), so they are asked of us.
-		EnableLocks:  true,
-		Debug:        opts.Debug,
+		EnableLocks: true,
+		// Pages that the kernel keeps (segments without passthrough) change through the kernel alone, so it need not look whether they are still good. It
+		// must not read more than it was asked for: what is read gets memory.
+		ExplicitDataCacheControl: true,
+		MaxReadAhead:             1,
+		// Otherwise the kernel asks for security.capability before each write.
+		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2,
+		Debug:             opts.Debug,
 		Logger:       opts.Logger,
 		PanicHandler: func(v any) fuse.Status { c.logPanic(v); return fuse.EIO },
 	})
@@ -118,8 +142,10 @@ func New(fd int, h Handler, raw fuse.RawFileSystem, opts Options) *Conn {
 // Close closes the device. If the file system is still mounted, every request of its users fails with ENOTCONN from now on.
 func (c *Conn) Close() error { return unix.Close(c.fd) }
 
-// Serve handles requests until the file system is unmounted, and then returns nil; any other end of the connection is an error. It keeps its thread.
+// Serve handles requests until the file system is unmounted, and then returns nil; any other end of the connection is an error. It keeps its thread, and returns
+// when nothing runs beside it any more.
 func (c *Conn) Serve() error {
+	defer c.background.Wait()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	// Allocated as words, since requests are looked at as structures.
@@ -177,6 +203,8 @@ func (c *Conn) handle(in, out []byte) {
 		})
 	case opPOLL:
 		dispatch(c, call, in, c.handler.Poll)
+	case opSETLKW:
+		dispatch(c, call, in, c.handler.SetLkw)
 	case opINTERRUPT:
 		dispatch(c, call, in, c.interrupt)
 	default:
@@ -184,12 +212,72 @@ func (c *Conn) handle(in, out []byte) {
 			call.ReplyStatus(fuse.ENOENT)
 			return
 		}
-		if n, st := c.proto.HandleRequest([][]byte{in}, [][]byte{out}); n > 0 {
-			c.answer(hdr.Unique, out[:n])
-		} else if !st.Ok() {
-			call.ReplyStatus(st)
+		if c.takesLong(hdr.Opcode, in) {
+			in := bytes.Clone(in)
+			c.Background(func() { c.forward(call, in, wordAligned(headroom)) })
+			return
+		}
+		c.forward(call, in, out)
+	}
+}
+
+// forward answers a request through go-fuse.
+func (c *Conn) forward(call Call, in, out []byte) {
+	n, st := c.proto.HandleRequest([][]byte{in}, [][]byte{out})
+	switch {
+	case n == 0 && !st.Ok():
+		call.ReplyStatus(st)
+	case n > 0:
+		sent := c.answer(call.Header.Unique, out[:n])
+		if sent && call.Header.Opcode == opINIT {
+			c.connected(out[:n])
 		}
 	}
+}
+
+// takesLong asks the handler about what may take long.
+func (c *Conn) takesLong(opcode uint32, in []byte) bool {
+	switch opcode {
+	case opSETATTR:
+		return asksLong[fuse.SetAttrIn](c, in)
+	case opFALLOCATE:
+		return asksLong[fuse.FallocateIn](c, in)
+	case opCOPY_FILE_RANGE:
+		return asksLong[fuse.CopyFileRangeIn](c, in)
+	}
+	return false
+}
+
+func asksLong[T any](c *Conn, in []byte) bool {
+	t, ok := as[T](in)
+	return ok && c.handler.TakesLong(t)
+}
+
+// Background runs f beside the requests, as soon as one of a few places is free. Whatever f answers must have a caller that waits for it.
+func (c *Conn) Background(f func()) {
+	c.background.Go(func() {
+		c.places <- struct{}{}
+		defer func() {
+			if v := recover(); v != nil {
+				c.logPanic(v)
+			}
+			<-c.places
+		}()
+		f()
+	})
+}
+
+// connected notes what the answer to INIT agreed on.
+func (c *Conn) connected(answer []byte) {
+	init, ok := as[struct {
+		fuse.OutHeader
+		fuse.InitOut
+	}](answer)
+	if !ok || init.Status != 0 {
+		return
+	}
+	c.offered = init.Flags64()
+	c.handler.Connected(c)
 }
 
 // dispatch decodes a request's fixed part and hands it on.

@@ -111,6 +111,9 @@ func (handler) Write(_ Call, in *fuse.WriteIn, data []byte) {
 	}
 	panic("write")
 }
+func (handler) Connected(*Conn)             {}
+func (handler) TakesLong(any) bool          { return false }
+func (handler) SetLkw(c Call, _ *fuse.LkIn) { c.ReplyStatus(fuse.ENOSYS) }
 func (handler) Poll(c Call, in *PollIn) {
 	c.NotifyPoll(in.Kh)
 	c.ReplyPoll(in.Events)

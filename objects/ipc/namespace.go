@@ -7,8 +7,11 @@
 package ipc
 
 import (
+	"math"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ipcfs/objects/page"
 )
@@ -16,6 +19,7 @@ import (
 // Caller is who makes a call.
 type Caller struct {
 	UID, GID uint32
+	PID      uint32 // 0 if the caller cannot be seen from the daemon's pid namespace
 }
 
 // Privileged says whether the limits for ordinary users do not apply (CAP_SYS_RESOURCE, CAP_SYS_ADMIN).
@@ -27,15 +31,30 @@ type Perm struct {
 	Mode     uint32 // the twelve permission bits
 }
 
-// Limits are the knobs of /proc/sys/fs that bound pipes; see pipe(7). 0 means no limit for the two user limits.
+// Limits are the knobs of /proc/sys/fs that bound pipes, see pipe(7), and those of /proc/sys/kernel that bound shared memory, see svipc(7). 0 means no limit
+// for the two user limits.
 type Limits struct {
 	PipeMaxSize       uint // bytes; a power of two of pages: what an ordinary user may ask for
 	PipeUserPagesSoft uint // pages an ordinary user may have before new pipes get the minimum and none may grow
 	PipeUserPagesHard uint // pages an ordinary user may have before no pipe is made
+
+	ShmMax uint64 // bytes: the most that a segment may have
+	ShmAll uint64 // pages: the most that all segments may hold; more than 0
+	ShmMni int    // segments that may exist
 }
 
-// DefaultLimits are those of Linux.
-func DefaultLimits() Limits { return Limits{PipeMaxSize: 1 << 20, PipeUserPagesSoft: 16384} }
+// SHMMAX is the default of ShmMax: no limit but that of the size of a file (include/uapi/linux/shm.h).
+const SHMMAX = math.MaxUint64 - 1<<24
+
+// DefaultLimits are those of Linux. ShmAll, which Linux does not limit, is half of the memory of the machine, as for a tmpfs.
+func DefaultLimits() Limits {
+	limits := Limits{PipeMaxSize: 1 << 20, PipeUserPagesSoft: 16384, ShmMax: SHMMAX, ShmAll: 1 << 18, ShmMni: 4096}
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err == nil {
+		limits.ShmAll = max(info.Totalram*uint64(info.Unit)/2/page.Size, 1)
+	}
+	return limits
+}
 
 // Namespace is struct ipc_namespace: what the objects of one mount share.
 type Namespace struct {

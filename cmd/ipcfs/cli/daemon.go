@@ -116,8 +116,9 @@ func serve(c *mountConfig, ready func()) (err error) {
 		AllowOther: c.mount.AllowOther,
 		UID:        c.uid, GID: c.gid, Umask: c.umask,
 		OwnerUID: uint32(os.Geteuid()), OwnerGID: uint32(os.Getegid()),
-		MaxInodes: c.inodes,
-		Logger:    logger.Logger,
+		MaxInodes:   c.inodes,
+		Passthrough: fs.Passthrough(c.passthrough),
+		Logger:      logger.Logger,
 	})
 	signals := catchSignals(c.foreground)
 
@@ -134,7 +135,12 @@ func serve(c *mountConfig, ready func()) (err error) {
 		_ = conn.Unmount(c.dir, true)
 		return err
 	}
-	logger.Printf("mounted on %s", c.dir)
+	why := tree.PassthroughError()
+	if why != nil && c.passthrough == passthrough(fs.PassthroughOn) {
+		_ = conn.Unmount(c.dir, true)
+		return fmt.Errorf("--passthrough=on: %w; leave it out to do without", why)
+	}
+	logger.Printf("mounted on %s; shared memory %s", c.dir, describeShm(why))
 	if ready == nil {
 		ready = func() { fmt.Fprintf(os.Stderr, "ipcfs: mounted on %s; Ctrl-C unmounts\n", c.dir) }
 	}
@@ -174,11 +180,19 @@ func serve(c *mountConfig, ready func()) (err error) {
 			}
 			logger.Printf("unmounted")
 			connection.CancelAll() // after an abort there may be some
-			tree.Close()
+			err = tree.Close()
 			_ = connection.Close()
-			return arena.Close()
+			return errors.Join(err, arena.Close())
 		}
 	}
+}
+
+// describeShm says how shared memory is served; why is why not by passthrough.
+func describeShm(why error) string {
+	if why == nil {
+		return "by passthrough"
+	}
+	return fmt.Sprintf("through the page cache, since passthrough cannot be used: %v", why)
 }
 
 // catchSignals says which signals end the daemon. A terminal that goes away takes only what runs in its foreground with it, and not even that

@@ -59,10 +59,14 @@ killed and left DIR dead ("Transport endpoint is not connected"), DIR is freed f
 	f.BoolVarP(&c.foreground, "foreground", "f", false, "stay in the foreground and log to standard error")
 	f.BoolVar(&c.debug, "debug", false, "log every request")
 	f.StringVar(&c.logFile, "log", "", "log to this `FILE` (default: the journal or syslog)")
-	f.Var(&c.memory, "memory", "most memory for the data in all objects; a write that needs more gets ENOMEM")
+	f.Var(&c.memory, "memory", "most memory for the data in all objects but shared memory; a write that needs more gets ENOMEM")
 	f.IntVar(&c.inodes, "inodes", c.inodes, "most files and directories; more get ENOSPC")
 	f.Var(uintSize{&c.limits.PipeMaxSize}, "pipe-max-size", "most capacity that an ordinary user may give a pipe")
 	f.UintVar(&c.limits.PipeUserPagesSoft, "pipe-user-pages-soft", c.limits.PipeUserPagesSoft, "pages of pipes of an ordinary user above which new pipes are small (0: no limit)")
+	f.Var(&c.passthrough, "passthrough", "let the kernel itself read, write and map shared memory: on, off, or auto, which is on where it works")
+	f.Var(shmAll{&c.limits.ShmAll}, "shmall", "most memory for all segments of shared memory; what needs more gets ENOSPC, or SIGBUS in a mapping")
+	f.Var(shmMax{&c.limits.ShmMax}, "shmmax", "largest segment; a larger size gets EINVAL (default: no limit)")
+	f.IntVar(&c.limits.ShmMni, "shmmni", c.limits.ShmMni, "most segments; more get ENOSPC")
 	f.UintVar(&c.limits.PipeUserPagesHard, "pipe-user-pages-hard", c.limits.PipeUserPagesHard, "pages of pipes of an ordinary user above which there are no new ones (0: no limit)")
 	return cmd
 }

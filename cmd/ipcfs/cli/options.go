@@ -5,11 +5,13 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"ipcfs/fs"
 	"ipcfs/fs/conn"
 	"ipcfs/objects/ipc"
 	"ipcfs/objects/page"
@@ -24,6 +26,8 @@ type mountConfig struct {
 	memory     size
 	inodes     int
 	limits     ipc.Limits
+
+	passthrough passthrough
 
 	mount    conn.MountOptions
 	nonempty bool
@@ -118,6 +122,12 @@ func (c *mountConfig) check() error {
 		return usagef("--inodes %d: at least 16", c.inodes)
 	case c.limits.PipeMaxSize < page.Size || c.limits.PipeMaxSize&(c.limits.PipeMaxSize-1) != 0 || c.limits.PipeMaxSize > 1<<31:
 		return usagef("--pipe-max-size %d: a power of two from 4K to 2G", c.limits.PipeMaxSize)
+	case c.limits.ShmAll == 0:
+		return usagef("--shmall: at least 4K")
+	case c.limits.ShmMni < 1:
+		return usagef("--shmmni %d: at least 1", c.limits.ShmMni)
+	case c.limits.ShmMax < ipc.SHMMAX && c.passthrough == passthrough(fs.PassthroughOn):
+		return usagef("--shmmax with --passthrough=on: the kernel would not hold writes to it; leave one of them out")
 	}
 	return nil
 }
@@ -161,6 +171,76 @@ func sizeString(n int64) string {
 	}
 	return strconv.FormatInt(n, 10) + suffixes[i]
 }
+
+// passthrough is the flag value for fs.Passthrough.
+type passthrough fs.Passthrough
+
+// passthroughNames are what the command line says, by value.
+var passthroughNames = []string{fs.PassthroughAuto: "auto", fs.PassthroughOn: "on", fs.PassthroughOff: "off"}
+
+// Set parses s.
+func (p *passthrough) Set(s string) error {
+	i := slices.Index(passthroughNames, s)
+	if i < 0 {
+		return fmt.Errorf("%q is not one of %s", s, strings.Join(passthroughNames, ", "))
+	}
+	*p = passthrough(i)
+	return nil
+}
+
+// String is the value as Set reads it.
+func (p *passthrough) String() string { return passthroughNames[*p] }
+
+// Type names the values in the help.
+func (*passthrough) Type() string { return strings.Join(passthroughNames, "|") }
+
+// shmAll is a size that goes into a number of pages, rounded down.
+type shmAll struct{ pages *uint64 }
+
+// Set parses s.
+func (v shmAll) Set(s string) error {
+	var n size
+	if err := n.Set(s); err != nil {
+		return err
+	}
+	*v.pages = uint64(n) / page.Size
+	return nil
+}
+
+// String is the size as Set reads it.
+func (v shmAll) String() string {
+	if v.pages == nil {
+		return ""
+	}
+	return sizeString(int64(*v.pages * page.Size))
+}
+
+// Type names the value in the help.
+func (shmAll) Type() string { return "size" }
+
+// shmMax is a size that is not shown as long as it is the default.
+type shmMax struct{ bytes *uint64 }
+
+// Set parses s.
+func (v shmMax) Set(s string) error {
+	var n size
+	if err := n.Set(s); err != nil {
+		return err
+	}
+	*v.bytes = uint64(n)
+	return nil
+}
+
+// String is the size as Set reads it.
+func (v shmMax) String() string {
+	if v.bytes == nil || *v.bytes == ipc.SHMMAX {
+		return ""
+	}
+	return sizeString(int64(*v.bytes))
+}
+
+// Type names the value in the help.
+func (shmMax) Type() string { return "size" }
 
 // uintSize is a size that goes into a uint.
 type uintSize struct{ to *uint }

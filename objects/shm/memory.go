@@ -1,0 +1,177 @@
+package shm
+
+import (
+	"bytes"
+	"math"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"ipcfs/objects/page"
+)
+
+// beyond says whether a segment of this size is larger than shmmax.
+func (g *Segment) beyond(size int64) bool { return uint64(size) > g.store.ns.Limits().ShmMax }
+
+// SetSize makes the segment size bytes long. Bytes that it did not have are 0 and take no memory; the pages beyond are given back, and who maps them gets SIGBUS. EINVAL
+// above shmmax; else the errors of ftruncate(2). Takes Segment.mem (mm/shmem.c:shmem_setattr).
+func (g *Segment) SetSize(size uint64) error {
+	if size > math.MaxInt64 || g.beyond(int64(size)) {
+		return syscall.EINVAL
+	}
+	if g.store.Private() {
+		return unix.Ftruncate(g.file, int64(size))
+	}
+	g.mem.Lock()
+	defer g.mem.Unlock()
+	if err := unix.Ftruncate(g.file, int64(size)); err != nil {
+		return err
+	}
+	g.forgetLocked(covered(int64(size), math.MaxInt64-int64(size)))
+	return nil
+}
+
+// forgetLocked notes that the pages of s have no memory any more.
+func (g *Segment) forgetLocked(s pageSpan) {
+	before := g.pages.n
+	g.pages.remove(s)
+	g.store.give(before - g.pages.n)
+}
+
+// Fallocate gives memory to n bytes at off, or, with FALLOC_FL_PUNCH_HOLE, takes it back, after which they are 0. Modes are those of a tmpfs, EOPNOTSUPP for any other. EINVAL
+// if the segment would get larger than shmmax; ENOSPC above shmall, and then nothing is changed; else the errors of fallocate(2). Takes
+// Segment.mem (mm/shmem.c:shmem_fallocate).
+func (g *Segment) Fallocate(mode uint32, off, n int64) error {
+	if mode&^(unix.FALLOC_FL_KEEP_SIZE|unix.FALLOC_FL_PUNCH_HOLE) != 0 {
+		return syscall.EOPNOTSUPP
+	}
+	if off < 0 || n <= 0 || off > math.MaxInt64-n || mode&unix.FALLOC_FL_KEEP_SIZE == 0 && g.beyond(off+n) {
+		return syscall.EINVAL
+	}
+	if g.store.Private() {
+		return unix.Fallocate(g.file, mode, off, n)
+	}
+	g.mem.Lock()
+	defer g.mem.Unlock()
+	if mode&unix.FALLOC_FL_PUNCH_HOLE != 0 {
+		if err := unix.Fallocate(g.file, mode, off, n); err != nil {
+			return err
+		}
+		g.forgetLocked(covered(off, n))
+		return nil
+	}
+	s := touched(off, n)
+	return g.fillLocked(s, func() error { return unix.Fallocate(g.file, mode, off, n) })
+}
+
+// fillLocked takes what the pages of s miss from the limit, or gives ENOSPC, and lets fill fill them, all or none.
+func (g *Segment) fillLocked(s pageSpan, fill func() error) error {
+	missing := g.pages.missing(s)
+	if !g.store.take(missing) {
+		return syscall.ENOSPC
+	}
+	if err := fill(); err != nil {
+		g.store.give(missing)
+		return err
+	}
+	g.pages.add(s)
+	return nil
+}
+
+// Seek is lseek(2) with SEEK_DATA and SEEK_HOLE, and returns their errors.
+func (g *Segment) Seek(off int64, whence int) (int64, error) {
+	if whence != unix.SEEK_DATA && whence != unix.SEEK_HOLE {
+		return 0, syscall.EINVAL
+	}
+	return unix.Seek(g.file, off, whence)
+}
+
+// Write writes b at off and returns how many bytes went in: fewer, if there is not memory for all. EINVAL if the segment would get larger than shmmax and ENOSPC
+// above shmall, and then nothing is changed; else the errors of pwrite(2). Takes Segment.mem.
+func (g *Segment) Write(b []byte, off int64) (int, error) {
+	return g.put(off, len(b), func(n int) (int, error) { return unix.Pwrite(g.file, b[:n], off) })
+}
+
+// Copy copies n bytes at off of src to to of g, and returns how many: fewer, if there is not memory for all or src ends. The errors are those of Write. Takes Segment.mem of g.
+func (g *Segment) Copy(to int64, src *Segment, off int64, n int) (int, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(src.file, &st); err != nil {
+		return 0, err
+	}
+	n = int(min(int64(n), max(st.Size-off, 0)))
+	if n == 0 {
+		return 0, nil
+	}
+	return g.put(to, n, func(n int) (int, error) { return unix.CopyFileRange(src.file, &off, g.file, &to, n, 0) })
+}
+
+// put lets write put up to n bytes at off: as many of them as there is memory for.
+func (g *Segment) put(off int64, n int, write func(n int) (int, error)) (int, error) {
+	if off < 0 || off > math.MaxInt64-int64(n) || g.beyond(off+int64(n)) {
+		return 0, syscall.EINVAL
+	}
+	if g.store.Private() {
+		return write(n)
+	}
+	g.mem.Lock()
+	defer g.mem.Unlock()
+	s := touched(off, int64(n))
+	taken := g.store.takeUpTo(g.pages.missing(s))
+	if fits := g.pages.prefix(s, taken); fits.hi < s.hi {
+		if n = int(fits.hi*page.Size - off); n <= 0 {
+			g.store.give(taken)
+			return 0, syscall.ENOSPC
+		}
+	}
+	written, err := write(n)
+	before := g.pages.n
+	g.pages.add(touched(off, int64(max(written, 0))))
+	g.store.give(taken - (g.pages.n - before))
+	return max(written, 0), err
+}
+
+// Read reads what there is of b at off, and returns how many bytes. The errors are those of pread(2).
+func (g *Segment) Read(b []byte, off int64) (int, error) { return unix.Pread(g.file, b, off) }
+
+// Fault reads as Read, for a page cache whose pages may be written to without a word before they are sent back: so pages that have no memory get it first, as those do
+// that somebody touches through a mapping (mm/shmem.c:shmem_fault). ENOSPC above shmall. Takes Segment.mem.
+func (g *Segment) Fault(b []byte, off int64) (int, error) {
+	g.mem.Lock()
+	defer g.mem.Unlock()
+	var st unix.Stat_t
+	if err := unix.Fstat(g.file, &st); err != nil {
+		return 0, err
+	}
+	n := min(int64(len(b)), max(st.Size-off, 0))
+	if n == 0 {
+		return 0, nil
+	}
+	// What fallocate(2) gave has memory, and is a hole until it is touched.
+	if hole, err := g.Seek(off, unix.SEEK_HOLE); err == nil && hole < off+n {
+		s := touched(off, n)
+		if err := g.fillLocked(s, func() error { return g.populate(s) }); err != nil {
+			return 0, err
+		}
+	}
+	return g.Read(b, off)
+}
+
+// populate touches each page of s through a mapping, to read it.
+func (g *Segment) populate(s pageSpan) error {
+	m, err := unix.Mmap(g.file, s.lo*page.Size, int(s.len()*page.Size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	err = unix.Madvise(m, unix.MADV_POPULATE_READ)
+	_ = unix.Munmap(m)
+	return err
+}
+
+// splitNames takes apart what listxattr(2) gives: names, each with a NUL behind it.
+func splitNames(list []byte) []string {
+	var names []string
+	for name := range bytes.SplitSeq(bytes.TrimSuffix(list, []byte{0}), []byte{0}) {
+		names = append(names, string(name))
+	}
+	return names
+}
