@@ -42,6 +42,7 @@ func skip(t testing.TB, format string, args ...any) {
 type mount struct {
 	dir     string // the mount point
 	pipes   string // dir/pipes
+	shm     string // dir/shm
 	logFile string
 	daemon  *exec.Cmd
 	exited  chan error // receives the end of the daemon once
@@ -81,7 +82,7 @@ func newMountWith(t testing.TB, w mountWith) *mount {
 	t.Helper()
 	base := publicDir(t)
 	m := &mount{dir: filepath.Join(base, "mnt"), logFile: filepath.Join(base, "log"), exited: make(chan error, 1), stderr: new(bytes.Buffer)}
-	m.pipes = filepath.Join(m.dir, "pipes")
+	m.pipes, m.shm = filepath.Join(m.dir, "pipes"), filepath.Join(m.dir, "shm")
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

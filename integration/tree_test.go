@@ -133,7 +133,7 @@ func TestTreeMemoryFull(t *testing.T) {
 		t.Fatalf("a writer for whom some memory is left got %d, %v", n, err)
 	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(m.dir, &st); err != nil || st.Blocks != 16 || st.Bfree != 0 || st.Bavail != 0 || st.Bsize != 4096 || st.Namelen != 255 {
+	if err := unix.Statfs(m.pipes, &st); err != nil || st.Blocks != 16 || st.Bfree != 0 || st.Bavail != 0 || st.Bsize != 4096 || st.Namelen != 255 {
 		t.Errorf("statfs: %+v, %v", st, err)
 	}
 	for range 3 {
@@ -153,7 +153,7 @@ func TestTreeMemoryFull(t *testing.T) {
 	if got := drained(t, two); got != string(text[:20<<10]) {
 		t.Errorf("%d bytes came out", len(got))
 	}
-	if err := unix.Statfs(m.dir, &st); err != nil || st.Bfree != 16 {
+	if err := unix.Statfs(m.pipes, &st); err != nil || st.Bfree != 16 {
 		t.Errorf("%d blocks free at the end, %v", st.Bfree, err)
 	}
 }
