@@ -51,7 +51,9 @@ type opened struct {
 	backing int32 // with FOPEN_PASSTHROUGH, what the kernel does the rest with
 }
 
-func (o opened) out() fuse.OpenOut { return fuse.OpenOut{Fh: o.fh, OpenFlags: o.flags, BackingID: o.backing} }
+func (o opened) out() fuse.OpenOut {
+	return fuse.OpenOut{Fh: o.fh, OpenFlags: o.flags, BackingID: o.backing}
+}
 
 // answer answers OPEN of an object that has opened o. If the caller does not get it any more, it is released.
 func (o opened) answer(f *FS, c conn.Call) {

@@ -133,8 +133,8 @@ func New(fd int, h Handler, raw fuse.RawFileSystem, opts Options) *Conn {
 		// Otherwise the kernel asks for security.capability before each write.
 		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2,
 		Debug:             opts.Debug,
-		Logger:       opts.Logger,
-		PanicHandler: func(v any) fuse.Status { c.logPanic(v); return fuse.EIO },
+		Logger:            opts.Logger,
+		PanicHandler:      func(v any) fuse.Status { c.logPanic(v); return fuse.EIO },
 	})
 	return c
 }

@@ -24,11 +24,25 @@ func (g *Segment) SetSize(size uint64) error {
 	}
 	g.mem.Lock()
 	defer g.mem.Unlock()
+	old, err := g.size()
+	if err != nil {
+		return err
+	}
 	if err := unix.Ftruncate(g.file, int64(size)); err != nil {
 		return err
 	}
-	g.forgetLocked(covered(int64(size), math.MaxInt64-int64(size)))
+	// A larger size leaves alone what fallocate(2) gave behind the end.
+	if int64(size) <= old {
+		g.forgetLocked(covered(int64(size), math.MaxInt64-int64(size)))
+	}
 	return nil
+}
+
+// size is the length in bytes.
+func (g *Segment) size() (int64, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(g.file, &st)
+	return st.Size, err
 }
 
 // forgetLocked notes that the pages of s have no memory any more.
@@ -94,13 +108,9 @@ func (g *Segment) Write(b []byte, off int64) (int, error) {
 
 // Copy copies n bytes at off of src to to of g, and returns how many: fewer, if there is not memory for all or src ends. The errors are those of Write. Takes Segment.mem of g.
 func (g *Segment) Copy(to int64, src *Segment, off int64, n int) (int, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(src.file, &st); err != nil {
+	size, err := src.size()
+	if n = int(min(int64(n), max(size-off, 0))); n == 0 || err != nil {
 		return 0, err
-	}
-	n = int(min(int64(n), max(st.Size-off, 0)))
-	if n == 0 {
-		return 0, nil
 	}
 	return g.put(to, n, func(n int) (int, error) { return unix.CopyFileRange(src.file, &off, g.file, &to, n, 0) })
 }
@@ -111,7 +121,8 @@ func (g *Segment) put(off int64, n int, write func(n int) (int, error)) (int, er
 		return 0, syscall.EINVAL
 	}
 	if g.store.Private() {
-		return write(n)
+		n, err := write(n)
+		return max(n, 0), err
 	}
 	g.mem.Lock()
 	defer g.mem.Unlock()
@@ -131,20 +142,20 @@ func (g *Segment) put(off int64, n int, write func(n int) (int, error)) (int, er
 }
 
 // Read reads what there is of b at off, and returns how many bytes. The errors are those of pread(2).
-func (g *Segment) Read(b []byte, off int64) (int, error) { return unix.Pread(g.file, b, off) }
+func (g *Segment) Read(b []byte, off int64) (int, error) {
+	n, err := unix.Pread(g.file, b, off)
+	return max(n, 0), err
+}
 
 // Fault reads as Read, for a page cache whose pages may be written to without a word before they are sent back: so pages that have no memory get it first, as those do
 // that somebody touches through a mapping (mm/shmem.c:shmem_fault). ENOSPC above shmall. Takes Segment.mem.
 func (g *Segment) Fault(b []byte, off int64) (int, error) {
 	g.mem.Lock()
 	defer g.mem.Unlock()
-	var st unix.Stat_t
-	if err := unix.Fstat(g.file, &st); err != nil {
+	size, err := g.size()
+	n := min(int64(len(b)), max(size-off, 0))
+	if n == 0 || err != nil {
 		return 0, err
-	}
-	n := min(int64(len(b)), max(st.Size-off, 0))
-	if n == 0 {
-		return 0, nil
 	}
 	// What fallocate(2) gave has memory, and is a hole until it is touched.
 	if hole, err := g.Seek(off, unix.SEEK_HOLE); err == nil && hole < off+n {
