@@ -16,7 +16,7 @@ LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # What is installed if it is missing, as COMMAND:DEBIAN-PACKAGE. `make run` as an ordinary user needs fusermount3; the tests need all.
 RUN_TOOLS  := fusermount3:fuse3 sha256sum:coreutils tar:tar
 TEST_TOOLS := $(RUN_TOOLS) cc:gcc python3:python3 node:nodejs bash:bash gzip:gzip awk:mawk socat:socat pv:pv xxd:xxd setfattr:attr \
-              fuser:psmisc pkill:procps setpriv:util-linux unshare:util-linux mountpoint:util-linux
+              fuser:psmisc pkill:procps setpriv:util-linux unshare:util-linux mountpoint:util-linux mount:mount pg_ctlcluster:postgresql
 
 # Each run of the tests has a limit of its own, so that nothing can hang.
 GOTEST := $(GO) test -count=1
@@ -63,19 +63,19 @@ unit: ## tests without a mount, in seconds
 	$(GOTEST) -race -timeout 2m ./objects/... ./fs/... ./cmd/...
 
 .PHONY: integration
-integration: ## tests on real mounts, beside the kernel's own FIFOs
+integration: ## tests on real mounts, beside the kernel's own FIFOs and tmpfs
 	@echo '$(GOTEST) -race -v ./integration (all that it says is in integration.log)'; \
-	$(GOTEST) -race -timeout 20m -v ./integration > integration.log 2>&1 || failed=1; \
-	grep -E '^ {4}(diff|stress|clients)_test\.go:[0-9]+: |^ {10}[a-zA-Z]' integration.log || true; \
+	$(GOTEST) -race -timeout 40m -v ./integration > integration.log 2>&1 || failed=1; \
+	grep -E '^ +(diff|shm_diff|stress|clients)_test\.go:[0-9]+: |^ {10}[a-zA-Z]' integration.log || true; \
 	grep -E '^ *--- SKIP' -A1 integration.log || echo '== nothing was skipped'; \
 	echo "== $$(grep -cE '^ *--- PASS' integration.log) tests and subtests passed"; \
 	[ -z "$${failed-}" ] || { grep -E -B 30 -A 5 '^ *--- FAIL|^panic|DATA RACE|^FAIL:' integration.log | tail -n 400; exit 1; }; \
 	tail -n 1 integration.log
 
 .PHONY: bench
-bench: ## round trips and throughput beside a FIFO of the kernel and go-fuse's own server
+bench: ## pipes beside a FIFO of the kernel and go-fuse's own server, shared memory beside /dev/shm
 	@$(MAKE) --no-print-directory tools TOOLS='cc:gcc'
-	$(GOTEST) -timeout 30m -run '^$$' -bench BenchmarkPipes -benchtime 1x ./integration | grep -vE '^(goos|goarch|pkg|cpu|PASS|ok|Benchmark)'
+	$(GOTEST) -timeout 30m -run '^$$' -bench . -benchtime 1x ./integration | grep -vE '^(goos|goarch|pkg|cpu|PASS|ok|Benchmark)'
 
 FUZZTIME ?= 1m
 
@@ -99,6 +99,8 @@ tools: # install the missing ones of TOOLS
 	echo "== installing:$$missing"; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update -qq; \
+	case "$$missing" in *postgresql*) : without a server of its own that the package would make and start; \
+		echo 'create_main_cluster = false' | $$sudo install -D -m 644 /dev/stdin /etc/postgresql-common/createcluster.d/no-main-cluster.conf;; esac; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null
 
 .PHONY: install

@@ -17,6 +17,8 @@ type kind interface {
 	special(mode uint32) bool
 	// memory is what statfs(2) tells of the kind, in pages.
 	memory() memory
+	// xattrs are what extended attributes of the kind's directory show.
+	xattrs() []xattr
 }
 
 // memory is how much there is for the objects of a kind, and how much of it is free.

@@ -26,6 +26,8 @@ func (k pipes) newObject(ipc.Caller) (object, error) {
 	return &pipeObject{fs: k.fs, pipe: pipe.New(k.fs.ns)}, nil
 }
 
+func (pipes) xattrs() []xattr { return nil }
+
 // memory is the arena.
 func (k pipes) memory() memory {
 	s := k.fs.ns.Arena.Stat()

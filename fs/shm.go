@@ -2,7 +2,6 @@ package fs
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -32,7 +31,8 @@ const (
 //     use the one inode and so the same pages; the file behind it is the backing store, of a counted store.
 type shmKind struct {
 	fs          *FS
-	passthrough error // why not; nil if it is used. Set by connected
+	decided     chan struct{} // closed when passthrough and store are set, by connected
+	passthrough error         // why not; nil if it is used
 	store       *shm.Store
 	locks       *lock.Table
 	buf         []byte // for the answers to READ; the thread that handles the requests owns it
@@ -40,23 +40,28 @@ type shmKind struct {
 
 func newShmKind(f *FS) *shmKind {
 	store, _ := shm.NewStore(f.ns, false) // which cannot fail
-	return &shmKind{fs: f, passthrough: errors.New("there is no connection"), store: store, locks: lock.NewTable(maxLocks), buf: make([]byte, conn.MaxWrite)}
+	return &shmKind{
+		fs: f, decided: make(chan struct{}), passthrough: errors.New("there is no connection"),
+		store: store, locks: lock.NewTable(maxLocks), buf: make([]byte, conn.MaxWrite),
+	}
 }
 
 // maxLocks bounds the advisory locks on all segments, and the calls that wait for one.
 const maxLocks = 1 << 16
 
-// PassthroughError is why the kernel does not serve shared memory itself; nil if it does. It is known once the mount answers.
-func (f *FS) PassthroughError() error { return f.shm.passthrough }
+// PassthroughError is why the kernel does not serve shared memory itself; nil if it does. It waits for Connected, which a mount that has answered has behind it.
+func (f *FS) PassthroughError() error {
+	<-f.shm.decided
+	return f.shm.passthrough
+}
 
 func (k *shmKind) connected(c *conn.Conn) {
+	defer close(k.decided)
 	switch {
 	case k.fs.opts.Passthrough == PassthroughOff:
 		k.passthrough = errors.New("it is turned off")
 	case k.fs.ns.Limits().ShmMax < ipc.SHMMAX:
 		k.passthrough = errors.New("a write would not be held to shmmax")
-	case !c.Passthrough():
-		k.passthrough = errors.New("the kernel does not offer it (it takes Linux 6.9 and CONFIG_FUSE_PASSTHROUGH)")
 	default:
 		k.passthrough = k.tryPassthrough(c)
 	}
@@ -68,18 +73,11 @@ func (k *shmKind) tryPassthrough(c *conn.Conn) error {
 	if err != nil {
 		return err
 	}
-	err = func() error {
-		g, err := store.New(ipc.Caller{})
-		if err != nil {
-			return err
-		}
-		defer g.Destroy()
-		id, err := c.OpenBacking(g.File())
-		if err != nil {
-			return fmt.Errorf("FUSE_DEV_IOC_BACKING_OPEN: %w", err)
-		}
-		return c.CloseBacking(id)
-	}()
+	g, err := store.New(ipc.Caller{})
+	if err == nil {
+		err = c.TryPassthrough(g.File())
+		g.Destroy()
+	}
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -92,6 +90,16 @@ func (*shmKind) special(mode uint32) bool { return mode == typeFIFO || mode == t
 func (k *shmKind) memory() memory {
 	s := k.store.Stat()
 	return memory{limit: s.Limit, free: s.Free}
+}
+
+// xattrs says how segments are served.
+func (k *shmKind) xattrs() []xattr {
+	return []xattr{{name: ownPrefix + "passthrough", hidden: true, get: func() string {
+		if k.passthrough == nil {
+			return "on"
+		}
+		return "off"
+	}}}
 }
 
 func (k *shmKind) newObject(creator ipc.Caller) (object, error) {
@@ -200,7 +208,7 @@ func (o *shmObject) setTimes(atime, mtime, ctime time.Time) {
 
 func (o *shmObject) ownXAttrs() xattrStore { return o.segment }
 
-// xattrs are the fields of struct shmid_kernel, and how the segment is served. Times are seconds of the epoch, 0 for never. None is listed: a program that
+// xattrs are the fields of struct shmid_kernel. Times are seconds of the epoch, 0 for never. None is listed: a program that
 // copies a file with its attributes does not mean these.
 func (o *shmObject) xattrs() []xattr {
 	field := func(name string, value func(s shm.Stat) int64) xattr {
@@ -220,12 +228,6 @@ func (o *shmObject) xattrs() []xattr {
 		field("shm_atime", func(s shm.Stat) int64 { return seconds(s.Atim) }),
 		field("shm_dtime", func(s shm.Stat) int64 { return seconds(s.Dtim) }),
 		field("shm_ctime", func(s shm.Stat) int64 { return seconds(s.Ctim) }),
-		{name: ownPrefix + "passthrough", hidden: true, get: func() string {
-			if o.kind.passthrough == nil {
-				return "on"
-			}
-			return "off"
-		}},
 	}
 }
 

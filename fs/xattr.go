@@ -34,10 +34,14 @@ func (f *FS) xattrsOf(id uint64) ([]xattr, xattrStore) {
 	f.mu.Lock()
 	n := f.nodes[id]
 	f.mu.Unlock()
-	if n == nil || n.inode.object == nil {
-		return nil, nil
+	switch {
+	case n == nil:
+	case n.inode.object != nil:
+		return n.inode.object.xattrs(), n.inode.object.ownXAttrs()
+	case n.inode.kind != nil && n.inode.fixed:
+		return n.inode.kind.xattrs(), nil
 	}
-	return n.inode.object.xattrs(), n.inode.object.ownXAttrs()
+	return nil, nil
 }
 
 // xattrOf looks an attribute up: a field, or where it is kept if it is not one; neither if there is none.

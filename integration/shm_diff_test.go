@@ -26,6 +26,7 @@ var shmDeviations = []string{
 	"FUSE looks at RLIMIT_FSIZE for what makes a file longer, a tmpfs for fallocate(2) with FALLOC_FL_KEEP_SIZE too: that is not done under a limit",
 	"files of a mount that has POSIX ACLs keep them; FUSE is not asked for them here",
 	"fcntl(F_GET_SEALS) says EINVAL instead of F_SEAL_SEAL, and F_ADD_SEALS EINVAL instead of EPERM",
+	"F_GETLK names the process that set a lock of an open file (F_OFD_SETLK), where a tmpfs says -1: FUSE does not tell them apart",
 	"epoll_ctl(2) refuses a regular file of a tmpfs with EPERM, and takes one of a FUSE mount",
 }
 

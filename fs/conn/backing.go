@@ -1,6 +1,12 @@
 package conn
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"strconv"
 	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -13,10 +19,19 @@ const (
 	ioctlBackingClose = 0x4004e502 // FUSE_DEV_IOC_BACKING_CLOSE
 )
 
-// Passthrough says whether the kernel can be told to read, write and map files by itself. Whether it lets us tell, OpenBacking says.
-func (c *Conn) Passthrough() bool { return c.offered&fuse.CAP_PASSTHROUGH != 0 }
+// TryPassthrough says whether the kernel can be told to read, write and map a file by itself, with OpenBacking. The error says why not.
+func (c *Conn) TryPassthrough(fd int) error {
+	if c.offered&fuse.CAP_PASSTHROUGH == 0 {
+		return errors.New("the kernel does not offer it (it takes Linux 6.9 and CONFIG_FUSE_PASSTHROUGH)")
+	}
+	id, err := c.OpenBacking(fd)
+	if err != nil {
+		return fmt.Errorf("FUSE_DEV_IOC_BACKING_OPEN: %w", err)
+	}
+	return c.CloseBacking(id)
+}
 
-// OpenBacking makes fd, a regular file, known to the kernel and returns its id there, for OpenOut.BackingID. EPERM without CAP_SYS_ADMIN or Passthrough. The
+// OpenBacking makes fd, a regular file, known to the kernel and returns its id there, for OpenOut.BackingID. EPERM without CAP_SYS_ADMIN. The
 // kernel keeps the file until CloseBacking, and as long as a file that was opened with it is open or mapped (fs/fuse/passthrough.c:fuse_backing_open).
 func (c *Conn) OpenBacking(fd int) (id int32, err error) {
 	m := fuse.BackingMap{Fd: int32(fd)}
@@ -34,4 +49,65 @@ func (c *Conn) CloseBacking(id int32) error {
 		return e
 	}
 	return nil
+}
+
+// ProbePassthrough tries on a file system that is mounted nowhere whether OpenBacking works here. The error says why not.
+func ProbePassthrough() error {
+	dev, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return deviceError{err}
+	}
+	p := &probe{result: make(chan error, 1)}
+	c := New(dev, p, fuse.NewDefaultRawFileSystem(), Options{Logger: log.New(io.Discard, "", 0)})
+	defer c.Close()
+	end, err := mountNowhere(dev)
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- c.Serve() }()
+	select {
+	case err = <-p.result:
+	case err = <-served: // it was not answered to; then nobody would
+		end()
+		return errors.Join(errors.New("the kernel ended the connection"), err)
+	}
+	end()
+	return errors.Join(err, <-served)
+}
+
+// mountNowhere makes a file system of a FUSE device, and returns what ends it.
+func mountNowhere(dev int) (end func(), err error) {
+	config, err := unix.Fsopen("fuse", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("fsopen of fuse: %w", err)
+	}
+	for _, o := range [][2]string{
+		{"fd", strconv.Itoa(dev)}, {"rootmode", "40000"}, {"user_id", strconv.Itoa(os.Geteuid())}, {"group_id", strconv.Itoa(os.Getegid())},
+	} {
+		err = errors.Join(err, unix.FsconfigSetString(config, o[0], o[1]))
+	}
+	if err = errors.Join(err, unix.FsconfigCreate(config)); err != nil {
+		_ = unix.Close(config)
+		return nil, fmt.Errorf("fsconfig of fuse: %w", err)
+	}
+	return func() { _ = unix.Close(config) }, nil
+}
+
+// probe is the Handler of a connection that only has to answer INIT.
+type probe struct {
+	Handler // there will be no request for it
+	result  chan error
+}
+
+// Connected tries to open a backing file.
+func (p *probe) Connected(c *Conn) { p.result <- tryMemfd(c) }
+
+func tryMemfd(c *Conn) error {
+	fd, err := unix.MemfdCreate("probe", unix.MFD_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return c.TryPassthrough(fd)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,13 +16,22 @@ import (
 
 // kernel plays the kernel's part on the other end of a socket that keeps the boundaries of requests, as /dev/fuse does.
 type kernel struct {
-	t   *testing.T
-	fd  int
-	log *bytes.Buffer
+	t    *testing.T
+	fd   int
+	log  *bytes.Buffer
+	goOn chan struct{} // lets a FALLOCATE end
 }
 
-// raw is the rest of a file system, of which a LOOKUP panics.
-type raw struct{ fuse.RawFileSystem }
+// raw is the rest of a file system, of which a LOOKUP panics and a FALLOCATE takes as long as the test wants.
+type raw struct {
+	fuse.RawFileSystem
+	goOn chan struct{}
+}
+
+func (r raw) Fallocate(<-chan struct{}, *fuse.FallocateIn) fuse.Status {
+	<-r.goOn
+	return fuse.Status(unix.ENOSPC)
+}
 
 func (raw) Lookup(<-chan struct{}, *fuse.InHeader, string, *fuse.EntryOut) fuse.Status {
 	panic("lookup")
@@ -34,8 +44,8 @@ func newKernel(t *testing.T, h Handler, debug bool) *kernel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &kernel{t: t, fd: fds[1], log: new(bytes.Buffer)}
-	c := New(fds[0], h, raw{fuse.NewDefaultRawFileSystem()}, Options{Debug: debug, Logger: log.New(k.log, "", 0)})
+	k := &kernel{t: t, fd: fds[1], log: new(bytes.Buffer), goOn: make(chan struct{})}
+	c := New(fds[0], h, raw{fuse.NewDefaultRawFileSystem(), k.goOn}, Options{Debug: debug, Logger: log.New(k.log, "", 0)})
 	served := make(chan error, 1)
 	go func() { served <- c.Serve() }()
 	t.Cleanup(func() {
@@ -66,19 +76,29 @@ func (k *kernel) send(opcode uint32, unique uint64, body []byte) {
 // answer receives the next answer, which must be to unique.
 func (k *kernel) answer(unique uint64) (syscall.Errno, []byte) {
 	k.t.Helper()
+	h, body := k.next()
+	if h.Unique != unique {
+		k.t.Fatalf("answer %+v, want unique %d", h, unique)
+	}
+	return syscall.Errno(-h.Status), body
+}
+
+// next receives the next answer.
+func (k *kernel) next() (*fuse.OutHeader, []byte) {
+	k.t.Helper()
 	if err := unix.SetsockoptTimeval(k.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 30}); err != nil {
 		k.t.Fatal(err)
 	}
 	b := wordAligned(MaxWrite + headroom)
 	n, err := unix.Read(k.fd, b)
 	if err != nil {
-		k.t.Fatalf("no answer to %d: %v", unique, err)
+		k.t.Fatalf("no answer: %v", err)
 	}
 	h, ok := as[fuse.OutHeader](b[:n])
-	if !ok || int(h.Length) != n || h.Unique != unique {
-		k.t.Fatalf("answer of %d bytes, header %+v, want unique %d", n, h, unique)
+	if !ok || int(h.Length) != n {
+		k.t.Fatalf("answer of %d bytes, header %+v", n, h)
 	}
-	return syscall.Errno(-h.Status), b[outHeaderSize:n]
+	return h, b[outHeaderSize:n]
 }
 
 func (k *kernel) interrupt(unique, target uint64) {
@@ -112,7 +132,7 @@ func (handler) Write(_ Call, in *fuse.WriteIn, data []byte) {
 	panic("write")
 }
 func (handler) Connected(*Conn)             {}
-func (handler) TakesLong(any) bool          { return false }
+func (handler) TakesLong(any) bool          { return true }
 func (handler) SetLkw(c Call, _ *fuse.LkIn) { c.ReplyStatus(fuse.ENOSYS) }
 func (handler) Poll(c Call, in *PollIn) {
 	c.NotifyPoll(in.Kh)
@@ -202,13 +222,56 @@ func TestPollNotification(t *testing.T) {
 // anyEvent is any event.
 const anyEvent = 1
 
+// What takes long does not keep others waiting, and no more of it runs at once than there are places.
+func TestWhatTakesLongRunsBeside(t *testing.T) {
+	k := newKernel(t, handler{}, false)
+	body := make([]byte, unsafe.Sizeof(fuse.FallocateIn{})-unsafe.Sizeof(fuse.InHeader{}))
+	for i := range backgroundMax + 1 {
+		k.send(opFALLOCATE, uint64(100+i), body)
+	}
+	k.send(opOPEN, 6, make([]byte, 8))
+	if st, _ := k.answer(6); st != 0 {
+		t.Fatalf("OPEN meanwhile: %v", st)
+	}
+	k.interrupt(7, 100)
+	if st, _ := k.answer(7); st != unix.EAGAIN {
+		t.Fatalf("INTERRUPT of it: %v, want EAGAIN", st)
+	}
+	answered := make(map[uint64]bool)
+	for range backgroundMax + 1 {
+		k.goOn <- struct{}{}
+		h, _ := k.next()
+		if h.Unique < 100 || h.Unique > 100+backgroundMax || answered[h.Unique] || h.Status != -int32(unix.ENOSPC) {
+			t.Fatalf("answer %+v after those to %v", h, answered)
+		}
+		answered[h.Unique] = true
+	}
+}
+
+// TryPassthrough says why not when the kernel offers nothing.
+func TestNoPassthrough(t *testing.T) {
+	c := connected{told: make(chan *Conn, 1)}
+	newKernel(t, c, false)
+	if err := (<-c.told).TryPassthrough(0); err == nil || !strings.Contains(err.Error(), "Linux 6.9") {
+		t.Errorf("TryPassthrough: %v", err)
+	}
+}
+
+// connected is a handler that passes on the connection it is told of.
+type connected struct {
+	handler
+	told chan *Conn
+}
+
+func (c connected) Connected(conn *Conn) { c.told <- conn }
+
 // An unmounted device says ENODEV, never the end of the file.
 func TestEndOfFileIsNoUnmount(t *testing.T) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	c := New(p[0], handler{}, raw{fuse.NewDefaultRawFileSystem()}, Options{Logger: log.New(io.Discard, "", 0)})
+	c := New(p[0], handler{}, raw{fuse.NewDefaultRawFileSystem(), nil}, Options{Logger: log.New(io.Discard, "", 0)})
 	served := make(chan error, 1)
 	go func() { served <- c.Serve() }()
 	_ = unix.Close(p[1])

@@ -12,7 +12,7 @@
 // in its way; checkInvariants says it in code.
 //
 // Differs from Linux:
-//   - Table has a limit, above which there is ENOLCK. Linux has none since 2.4.
+//   - Table has a limit, above which there is ENOLCK. Linux has none.
 //   - FUSE does not say which record locks belong to an open file description, so these take part in the detection of deadlocks. A cycle of them is
 //     one just as well, unless threads that share the description would have broken it: then an F_OFD_SETLKW fails that Linux would let wait.
 //     For the same reason F_GETLK names the process that set one, where Linux says -1.
@@ -111,7 +111,7 @@ type Op struct {
 // the type of its owner's other one drops that first, so that nothing is left to the owner while it waits and when it fails. Other owners that
 // wait for the dropped one are tried after op.
 //
-// EAGAIN: a lock is in the way and Wait is not set. EDEADLK: a record lock would wait for an owner who waits, himself or through others, for op's owner;
+// EAGAIN: a lock is in the way and Wait is not set. EDEADLK: a record lock would wait for an owner who waits, directly or through others, for op's owner;
 // this may also end a wait, when one lock in the way gave place to another. ENOLCK: more locks or waits than the table may have; likewise, and also for an
 // unlock that splits a lock. EINVAL: no such type, Start after End, or End above OffsetMax. Takes the table's lock
 // (fs/locks.c:posix_lock_inode_wait, flock_lock_inode_wait).

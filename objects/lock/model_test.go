@@ -112,11 +112,11 @@ func (op *modelOp) blockedBy() int {
 	return -1
 }
 
-// waitsFor says whether the owner a waits for b, himself or through others.
+// waitsFor says whether the owner a waits for b, directly or through others. Who is woken does not wait.
 func (m *model) waitsFor(a, b int) bool {
 	for i := range m.files {
 		for _, op := range m.files[i].waits {
-			if !op.flock && op.owner == a && (op.blocker == b || m.waitsFor(op.blocker, b)) {
+			if !op.flock && !op.woken && op.owner == a && (op.blocker == b || m.waitsFor(op.blocker, b)) {
 				return true
 			}
 		}

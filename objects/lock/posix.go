@@ -76,7 +76,8 @@ func (f *File) ownedLocked(owner uint64) (from, to int) {
 }
 
 // deadlockLocked says whether op, blocked by op.blocker, would wait for its own owner: it follows who waits for whom. Nobody begins or goes on to wait
-// without this question, so those who do are never a cycle (fs/locks.c:posix_locks_deadlock).
+// without this question, so those who do are never a cycle. The woken do not count: what blocked them is gone, and they are about to ask for themselves
+// (fs/locks.c:posix_locks_deadlock).
 func (t *Table) deadlockLocked(op *Op) bool {
 	seen := map[uint64]bool{}
 	owners := []uint64{op.blocker}
@@ -92,7 +93,9 @@ func (t *Table) deadlockLocked(op *Op) bool {
 		}
 		seen[owner] = true
 		for _, waiter := range t.blocked[owner] {
-			owners = append(owners, waiter.blocker)
+			if !waiter.woken {
+				owners = append(owners, waiter.blocker)
+			}
 		}
 	}
 	return false

@@ -3,7 +3,6 @@ package lock
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -101,7 +100,8 @@ func (m *machine) compare() {
 		for _, l := range st.Held {
 			held = append(held, fmt.Sprintf("%s/%d", show(l), l.Handle))
 		}
-		want := model.runs()
+		runs := model.runs()
+		want := slices.Clone(runs)
 		for _, l := range model.flock {
 			want = append(want, fmt.Sprintf("%c %s/%d", 'A'+l.owner, map[rune]string{'r': "sh", 'w': "ex"}[l.kind], l.handle))
 		}
@@ -119,7 +119,7 @@ func (m *machine) compare() {
 		if !slices.Equal(waiting, waits) {
 			m.t.Fatalf("file %d: in this order wait %q, in the model %q", i, waiting, waits)
 		}
-		m.getlk(i, model)
+		m.getlk(i, model, runs)
 	}
 	if got, want := m.s.table.Len(), m.m.count(); got != want {
 		m.t.Fatalf("the table counts %d, the model %d", got, want)
@@ -127,7 +127,7 @@ func (m *machine) compare() {
 }
 
 // getlk asks for each byte what is in the way of a stranger.
-func (m *machine) getlk(file int, model *modelFile) {
+func (m *machine) getlk(file int, model *modelFile, runs []string) {
 	for i := range modelBytes {
 		got, err := m.s.files[file].Test(Lock{Type: unix.F_WRLCK, Start: uint64(i), End: uint64(i), Owner: 99})
 		stranger := &modelOp{file: model, owner: -1, kind: 'w', from: i, to: i}
@@ -135,7 +135,7 @@ func (m *machine) getlk(file int, model *modelFile) {
 		if got.Type == unix.F_UNLCK && want < 0 && err == nil {
 			continue
 		}
-		if err != nil || got.Owner != uint64(want)+1 || !slices.ContainsFunc(model.runs(), func(s string) bool { return strings.HasPrefix(s, show(got)+"/") }) {
+		if is := fmt.Sprintf("%s/%d", show(got), got.Handle); err != nil || got.Owner != uint64(want)+1 || !slices.Contains(runs, is) {
 			m.t.Fatalf("file %d, byte %d: GETLK %s, %v, the model %d", file, i, show(got), err, want)
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"ipcfs/objects/internal/verify"
 	"ipcfs/objects/ipc"
 )
@@ -31,9 +29,8 @@ func (f *File) unwaitLocked(op *Op) bool {
 	if op.Flock {
 		return true
 	}
-	ops := t.blocked[op.Owner]
-	if i := slices.Index(ops, op); len(ops) > 1 {
-		t.blocked[op.Owner] = slices.Delete(ops, i, i+1)
+	if ops := slices.DeleteFunc(t.blocked[op.Owner], func(o *Op) bool { return o == op }); len(ops) > 0 {
+		t.blocked[op.Owner] = ops
 	} else {
 		delete(t.blocked, op.Owner)
 	}
@@ -98,8 +95,7 @@ func (op *Op) Cancel(done *ipc.Completions) {
 func (f *File) ReleaseOwner(owner uint64, done *ipc.Completions) {
 	f.table.mu.Lock()
 	defer f.table.mu.Unlock()
-	all := Lock{Type: unix.F_UNLCK, End: OffsetMax, Owner: owner}
-	f.setLocked(all, 0)
+	f.posix = f.removeLocked(f.posix, func(l Lock) bool { return l.Owner == owner })
 	f.pumpLocked(done)
 }
 
@@ -115,15 +111,20 @@ func (f *File) ReleaseHandle(handle uint64, done *ipc.Completions) {
 			op.endLocked(syscall.EINTR, done)
 		}
 	}
-	ours := func(l Lock) bool {
-		if l.Handle != handle {
+	through := func(l Lock) bool { return l.Handle == handle }
+	f.posix = f.removeLocked(f.posix, through)
+	f.flock = f.removeLocked(f.flock, through)
+	f.pumpLocked(done)
+}
+
+// removeLocked returns locks, which is f.posix or f.flock, without those that are chosen.
+func (f *File) removeLocked(locks []Lock, chosen func(Lock) bool) []Lock {
+	return slices.DeleteFunc(locks, func(l Lock) bool {
+		if !chosen(l) {
 			return false
 		}
 		f.table.n--
 		f.wakeLocked(&l)
 		return true
-	}
-	f.posix = slices.DeleteFunc(f.posix, ours)
-	f.flock = slices.DeleteFunc(f.flock, ours)
-	f.pumpLocked(done)
+	})
 }

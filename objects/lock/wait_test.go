@@ -115,7 +115,14 @@ func TestDeadlockOfMany(t *testing.T) {
 	s.run("Z w+ 00: Z EDEADLK", "Z flush: Y ok")
 }
 
-// An owner with threads may wait for several others, and get locks while he waits.
+// A is tried while B, who is woken too, still seems to wait for C. C waits for A.
+func TestNoDeadlockThroughTheWoken(t *testing.T) {
+	s := newSteps(t, 100)
+	s.run("D7 w 0: D7 ok", "C7 w 2: C7 ok", "B w 1: B ok", "A w 9: A ok", "A w+ 0-1:", "B w+ 2:", "C8 w+ 9:")
+	s.run("E7 release: B ok", "B flush: A ok", "A u 9: A ok, C8 ok")
+}
+
+// An owner with threads may wait for several others, and get locks while it waits.
 func TestDeadlockOfThreads(t *testing.T) {
 	s := newSteps(t, 100)
 	s.run("A w 0: A ok", "B w 1: B ok", "C w 2: C ok", "A w+ 2:", "A w+ 1:")
@@ -164,7 +171,7 @@ func TestRelease(t *testing.T) {
 	})
 }
 
-// Operations of one owner that convert his lock of flock(2) drop it at each try, also in the middle of a wait.
+// Operations of one owner that convert its lock of flock(2) drop it at each try, also in the middle of a wait.
 func TestFlockOfThreads(t *testing.T) {
 	s := newSteps(t, 100)
 	s.run("A sh: A ok", "B sh: B ok", "C sh: C ok", "C ex+:", "C sh: C ok", "D ex+:")

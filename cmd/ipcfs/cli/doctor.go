@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
@@ -87,12 +90,60 @@ func examine() (findings []finding, canMount bool) {
 	}
 	findings = append(findings, other)
 
-	pass := finding{"passthrough", admin && (major > 6 || major == 6 && minor >= 9), "the kernel can serve memory files itself", ""}
-	if !pass.ok {
-		pass.detail, pass.remedy = "not available", "needs Linux 6.9 and CAP_SYS_ADMIN; nothing that is mounted today depends on it"
+	pass := finding{"passthrough", true, "works: the kernel reads, writes and maps shared memory itself", ""}
+	if why := examinePassthrough(admin); why != nil {
+		pass.ok, pass.detail = false, fmt.Sprintf("does not work: %v", why)
+		pass.remedy = "shared memory works through the page cache instead, with the same results and slower; passthrough takes Linux 6.9 and CAP_SYS_ADMIN"
 	}
 	findings = append(findings, pass)
+	mounts, err := examineMounts()
+	if err != nil {
+		mounts = []finding{{"mounts", false, err.Error(), "mount a proc file system on /proc"}}
+	}
+	findings = append(findings, mounts...)
 	return findings, device.ok && (admin || helper.ok) // fusermount3 opens the device with the rights of the user
+}
+
+// examinePassthrough says why a mount of this user would do without passthrough.
+func examinePassthrough(admin bool) error {
+	if !admin {
+		return errors.New("no CAP_SYS_ADMIN")
+	}
+	return conn.ProbePassthrough()
+}
+
+// examineMounts says how the mounts that are there serve shared memory. Those that do not answer, or let nobody in, are left out.
+func examineMounts() ([]finding, error) {
+	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) { return i.FSType != conn.FSType || i.Root != "/", false })
+	if err != nil {
+		return nil, err
+	}
+	var findings []finding
+	for _, m := range mounts {
+		if how, ok := askPassthrough(filepath.Join(m.Mountpoint, "shm")); ok {
+			findings = append(findings, finding{"mount", true, fmt.Sprintf("%s: shared memory %s", m.Mountpoint, how), ""})
+		}
+	}
+	return findings, nil
+}
+
+// askPassthrough asks a mount how it serves shared memory, as long as a daemon may take to show that it lives.
+func askPassthrough(dir string) (how string, ok bool) {
+	answer := make(chan string, 1)
+	go func() {
+		value := make([]byte, 16)
+		if n, err := unix.Getxattr(dir, "user.ipc.passthrough", value); err == nil {
+			answer <- map[string]string{"on": "by passthrough", "off": "through the page cache"}[string(value[:n])]
+		} else {
+			answer <- ""
+		}
+	}()
+	select {
+	case how = <-answer:
+		return how, how != ""
+	case <-time.After(answerPatience):
+		return "", false
+	}
 }
 
 // examineHelper looks whether fusermount3 would get the rights that mounting takes.
