@@ -26,7 +26,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## build, mount on ./mnt (or DIR=...), and send the Go standard library through a pipe
+run: ## build, mount on ./mnt (or DIR=...), send the Go standard library through a pipe, and share memory
 	@$(MAKE) --no-print-directory tools TOOLS='$(RUN_TOOLS)'
 	@$(MAKE) --no-print-directory build
 	@mkdir -p $(DIR)
@@ -42,7 +42,13 @@ run: ## build, mount on ./mnt (or DIR=...), and send the Go standard library thr
 	echo "   sha256 sent:     $$(cat $$tmp/sent)"; \
 	echo "   sha256 received: $$(cat $$tmp/received)"; \
 	cmp $$tmp/sent $$tmp/received
-	@echo "== equal. Try it:  echo hello > $(DIR)/pipes/p & cat $(DIR)/pipes/p"
+	@echo "== equal. Two processes share memory: one stores into $(DIR)/shm/demo, the other sees it"
+	@truncate -s 1M $(DIR)/shm/demo
+	@echo hello | dd status=none of=$(DIR)/shm/demo conv=notrunc
+	@echo "   the other sees:  $$(head -n 1 $(DIR)/shm/demo)"; [ "$$(head -n 1 $(DIR)/shm/demo)" = hello ]
+	@echo "   size, memory:    $$(stat -c '%s, %b * %B' $(DIR)/shm/demo) bytes; df: $$(df -h --output=size,used $(DIR)/shm | tail -n 1)"; rm $(DIR)/shm/demo
+	@bin/ipcfs doctor | grep -E ' (passthrough|mount) ' | sed 's/^/   /'
+	@echo "== Try it:         echo hello > $(DIR)/pipes/p & cat $(DIR)/pipes/p"
 	@echo "== unmount with:   bin/ipcfs umount $(DIR)"
 
 .PHONY: build

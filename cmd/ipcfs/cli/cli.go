@@ -48,12 +48,14 @@ func newRoot() *cobra.Command {
 		Long: `ipcfs mounts a directory in which every file is an IPC object with the semantics of the
 kernel's own. Creating a file under DIR/pipes makes a pipe: what one process writes into
 it another one reads, in order, each byte once, with the blocking, the limits and the
-errors of a FIFO.
+errors of a FIFO. A file under DIR/shm is a segment of shared memory, as one in /dev/shm:
+who maps it shares its pages.
 
   ipcfs mount ~/ipc             # the mount is ready when the command returns
   echo hello > ~/ipc/pipes/p &  # waits for a reader, as on a FIFO
   cat ~/ipc/pipes/p             # hello
   cat ~/ipc/proc/pipes          # who has which pipe open, and who waits
+  truncate -s 1M ~/ipc/shm/s    # a segment; df ~/ipc/shm tells what all of them take
   ipcfs umount ~/ipc`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
