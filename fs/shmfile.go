@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"bytes"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -17,7 +18,15 @@ type shmFile struct {
 }
 
 func (p *shmFile) read(c conn.Call, in *fuse.ReadIn) {
-	buf := p.object.kind.buf[:in.Size]
+	if p.object.segment.Busy() { // with something that takes long: not on the thread that reads the requests
+		in := *in
+		p.object.kind.fs.conn.Background(func() { p.readInto(make([]byte, in.Size), c, &in) })
+		return
+	}
+	p.readInto(p.object.kind.buf[:in.Size], c, in)
+}
+
+func (p *shmFile) readInto(buf []byte, c conn.Call, in *fuse.ReadIn) {
 	read := p.object.segment.Fault
 	if in.ReadFlags&fuse.READ_LOCKOWNER != 0 { // of O_DIRECT: nothing is kept, so nobody will write to it
 		read = p.object.segment.Read
@@ -31,6 +40,15 @@ func (p *shmFile) read(c conn.Call, in *fuse.ReadIn) {
 }
 
 func (p *shmFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
+	if p.object.segment.Busy() { // see read
+		in, data := *in, bytes.Clone(data)
+		p.object.kind.fs.conn.Background(func() { p.writeFrom(data, c, &in) })
+		return
+	}
+	p.writeFrom(data, c, in)
+}
+
+func (p *shmFile) writeFrom(data []byte, c conn.Call, in *fuse.WriteIn) {
 	f := p.object.kind.fs
 	n, err := p.object.segment.Write(data, int64(in.Offset))
 	if err != nil {

@@ -509,6 +509,16 @@ func TestShmLongOperations(t *testing.T) {
 			}
 			ended <- err
 		}()
+		reading := exec.Command("sh", "-c", "while head -c 1M big > /dev/null && [ ! -e end ]; do :; done") // the very segment
+		reading.Dir = m.shm
+		if err := reading.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := errors.Join(touch(filepath.Join(m.shm, "end")), reading.Wait()); err != nil {
+				t.Error(err)
+			}
+		}()
 		p := makePipe(t, filepath.Join(m.pipes, "p"))
 		pipe := openFd(t, p, unix.O_RDWR)
 		defer unix.Close(pipe)
@@ -518,7 +528,8 @@ func TestShmLongOperations(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				if free, want := freePages(t, m.shm), uint64(4<<30/4096); free != want {
+				// What was read of the hole may have memory.
+				if free, want := freePages(t, m.shm), uint64(4<<30/4096); free > want || free < want-1<<20/4096 {
 					t.Errorf("%d pages are free, want %d", free, want)
 				}
 				t.Logf("%d round trips meanwhile", trips.Load())

@@ -157,42 +157,57 @@ func (k *kernelSteps) do(text string) []string {
 	return slices.DeleteFunc(k.settle(), func(s string) bool { return s == unsaid })
 }
 
-// settle waits until every call is complete or asleep in the kernel. Who was seen asleep may have been woken by one that was seen after it, and so on: that
-// ends after as many rounds as there are owners.
+// settle waits until every call is complete or waits for a lock, and returns what was completed. Who was woken is not in /proc/locks, and who was signalled
+// runs. (That a thread sleeps in fcntl does not say enough alone: it also does so while somebody else reads /proc/locks.)
 func (k *kernelSteps) settle() (ended []string) {
 	k.t.Helper()
-	for quiet := 0; quiet <= len(k.owners); quiet++ {
+	for {
+		var busy []*kernelOwner
 		for _, o := range k.owners {
 			if !o.busy {
 				continue
 			}
-			for asleep := false; o.busy && !asleep; {
-				select {
-				case r := <-o.done:
-					o.busy = false
-					ended = append(ended, o.name+" "+r)
-					quiet = 0
-				default:
-					asleep = k.asleep(o)
-				}
+			select {
+			case r := <-o.done:
+				o.busy = false
+				ended = append(ended, o.name+" "+r)
+			default:
+				busy = append(busy, o)
 			}
 		}
+		awake := func(o *kernelOwner) bool { return !k.asleep(o) }
+		if len(busy) == 0 || k.waiting() == len(busy) && !slices.ContainsFunc(busy, awake) {
+			slices.Sort(ended)
+			return ended
+		}
+		runtime.Gosched()
 	}
-	slices.Sort(ended)
-	return ended
+}
+
+// waiting is how many calls of this process wait for a lock: lines of /proc/locks like "2: -> POSIX  ADVISORY  WRITE 99 fd:01:12 0 9", where 99 is the process.
+func (k *kernelSteps) waiting() int {
+	k.t.Helper()
+	n := 0
+	for line := range strings.Lines(k.read("/proc/locks")) {
+		if words := strings.Fields(line); len(words) > 5 && words[1] == "->" && words[5] == fmt.Sprint(os.Getpid()) {
+			n++
+		}
+	}
+	return n
 }
 
 // asleep says whether the thread sleeps in fcntl or flock. If it runs the file says "running"; if it waits for a call, another number.
 func (k *kernelSteps) asleep(o *kernelOwner) bool {
 	k.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", o.tid))
+	number, _, _ := strings.Cut(k.read(fmt.Sprintf("/proc/self/task/%d/syscall", o.tid)), " ")
+	return number == fmt.Sprint(unix.SYS_FCNTL) || number == fmt.Sprint(unix.SYS_FLOCK)
+}
+
+func (k *kernelSteps) read(path string) string {
+	k.t.Helper()
+	b, err := os.ReadFile(path)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	number, _, _ := strings.Cut(string(b), " ")
-	if number == fmt.Sprint(unix.SYS_FCNTL) || number == fmt.Sprint(unix.SYS_FLOCK) {
-		return true
-	}
-	runtime.Gosched()
-	return false
+	return string(b)
 }

@@ -30,6 +30,16 @@ type Segment struct {
 // File is the file of the segment, open for reading and writing. It stays the segment's.
 func (g *Segment) File() int { return g.file }
 
+// Busy says whether another goroutine is giving the segment memory, or taking it: who must not wait for that looks here first. (One that only begins
+// to is not seen.) Only segments of a counted store are ever busy.
+func (g *Segment) Busy() bool {
+	if g.mem.TryLock() {
+		g.mem.Unlock()
+		return false
+	}
+	return true
+}
+
 // Attach counts one more open file, of c (ipc/shm.c:shm_open). Takes Segment.mu.
 func (g *Segment) Attach(c ipc.Caller) {
 	g.mu.Lock()

@@ -99,8 +99,8 @@ func (s *Store) openFile() (int, error) {
 	return unix.Openat(s.root, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC|unix.O_LARGEFILE, 0o600)
 }
 
-// New makes a segment of size 0 for its creator c (ipc/shm.c:newseg). ENOSPC when there are shmmni segments; else what memfd_create(2) or open(2) say, such
-// as EMFILE. Takes Store.mu.
+// New makes a segment of size 0 for its creator c (ipc/shm.c:newseg). ENOSPC when there are shmmni segments; ENFILE when this process may have no more
+// files open; else what memfd_create(2) or open(2) say. Takes Store.mu.
 func (s *Store) New(c ipc.Caller) (*Segment, error) {
 	if !s.enter() {
 		return nil, syscall.ENOSPC
@@ -108,6 +108,9 @@ func (s *Store) New(c ipc.Caller) (*Segment, error) {
 	file, err := s.openFile()
 	if err != nil {
 		s.leave()
+		if err == syscall.EMFILE { // which would say that the creator has too many open
+			err = syscall.ENFILE
+		}
 		return nil, err
 	}
 	return &Segment{store: s, file: file, cprid: c.PID, ctim: s.ns.Now()}, nil
