@@ -69,8 +69,9 @@ func TestCloseReleasesAll(t *testing.T) {
 	if _, st := f.create(thread1, dir, "p", syscall.O_RDWR); st != fuse.OK {
 		t.Fatal(st)
 	}
-	f.Close()
-	f.Close()
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
 	if c.released != 1 {
 		t.Errorf("released %d times, want once", c.released)
 	}

@@ -225,8 +225,8 @@ func (w *playwright) next(i int) string {
 	case 33:
 		return fmt.Sprintf("add %d %d %d", m, at(8)&^7, w.seed())
 	case 34:
-		return fmt.Sprintf("%s", pick(w.rng, fmt.Sprintf("munmap %d", m), fmt.Sprintf("msync %d %d", m, w.of(unix.MS_SYNC, unix.MS_ASYNC, unix.MS_INVALIDATE)),
-			fmt.Sprintf("mprotect %d %d", m, w.of(unix.PROT_NONE, unix.PROT_READ, unix.PROT_READ|unix.PROT_WRITE, unix.PROT_READ|unix.PROT_EXEC)), fmt.Sprintf("call %d %d 1", m, at(1))))
+		return pick(w.rng, fmt.Sprintf("munmap %d", m), fmt.Sprintf("msync %d %d", m, w.of(unix.MS_SYNC, unix.MS_ASYNC, unix.MS_INVALIDATE)),
+			fmt.Sprintf("mprotect %d %d", m, w.of(unix.PROT_NONE, unix.PROT_READ, unix.PROT_READ|unix.PROT_WRITE, unix.PROT_READ|unix.PROT_EXEC)), fmt.Sprintf("call %d %d 1", m, at(1)))
 	case 35:
 		return fmt.Sprintf("madvise %d %d %d 4096", m, w.of(unix.MADV_DONTNEED, unix.MADV_REMOVE), at(4096)&^4095)
 	case 36:

@@ -59,7 +59,7 @@ func ProbePassthrough() error {
 	}
 	p := &probe{result: make(chan error, 1)}
 	c := New(dev, p, fuse.NewDefaultRawFileSystem(), Options{Logger: log.New(io.Discard, "", 0)})
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	end, err := mountNowhere(dev)
 	if err != nil {
 		return err

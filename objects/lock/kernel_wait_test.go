@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestKernelWaits runs the scripts on the locks of the running kernel: the same is completed by each step. An owner is a thread with a table of descriptors of its own, since that is what a
-// process is to fs/locks.c.
+// TestKernelWaits runs the scripts on the locks of the running kernel: each step completes the same. An owner is a thread with a table of descriptors of its
+// own, since that is what a process is to fs/locks.c.
 func TestKernelWaits(t *testing.T) {
 	interruptible(t)
 	for name, script := range waits {
@@ -95,10 +96,13 @@ func newKernelSteps(t *testing.T, names string) *kernelSteps {
 func (o *kernelOwner) run() {
 	runtime.LockOSThread()
 	o.tid = unix.Gettid()
-	err := unix.Unshare(unix.CLONE_FILES)
+	// With SIGURG Go's runtime preempts threads, also one in a system call, which is then restarted and waits behind the others.
+	preempt := unix.Sigset_t{}
+	preempt.Val[0] = 1 << (unix.SIGURG - 1)
+	err := errors.Join(unix.PthreadSigmask(unix.SIG_BLOCK, &preempt, nil), unix.Unshare(unix.CLONE_FILES))
 	for f := range o.calls {
 		if err != nil {
-			o.done <- "unshare: " + err.Error()
+			o.done <- err.Error()
 			continue
 		}
 		o.done <- f()

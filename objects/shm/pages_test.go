@@ -2,8 +2,9 @@ package shm
 
 import (
 	"math"
-	"math/rand/v2"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"ipcfs/objects/page"
 )
@@ -37,63 +38,67 @@ func TestSpans(t *testing.T) {
 
 // A set behaves as a map of its pages does, also where a span is much longer than the set.
 func TestPageSetAgainstMap(t *testing.T) {
-	seed := rand.Uint64() //nolint:forbidigo // printed, and all that follows from it is the same again
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:forbidigo // from the seed
-	var set pageSet
-	model := make(map[int64]bool)
-	for range 20000 {
-		lo := rng.Int64N(400)
-		s := pageSpan{lo, lo + rng.Int64N(200)}
-		switch rng.IntN(20) {
-		case 0:
-			s.hi = math.MaxInt64 / page.Size
-		case 1:
-			s = pageSpan{}
+	rapid.Check(t, func(t *rapid.T) {
+		var set pageSet
+		model := make(map[int64]bool)
+		span := func(most int64) pageSpan {
+			lo := rapid.Int64Range(0, 400).Draw(t, "lo")
+			return pageSpan{lo, lo + rapid.Int64Range(0, most).Draw(t, "pages")}
 		}
-		missing := s.len()
-		for p := range model {
-			if s.lo <= p && p < s.hi {
-				missing--
-			}
-		}
-		if got := set.missing(s); got != missing {
-			t.Fatalf("missing(%v) = %d, want %d", s, got, missing)
-		}
-		if s.hi < 1000 {
-			n := rng.Int64N(50)
-			want, left := pageSpan{s.lo, s.lo}, n
-			for ; want.hi < s.hi; want.hi++ {
-				if !model[want.hi] {
-					if left--; left < 0 {
-						break
-					}
-				}
-			}
-			if got := set.prefix(s, n); got != want {
-				t.Fatalf("prefix(%v, %d) = %v, want %v", s, n, got, want)
-			}
-		}
-		if rng.IntN(2) == 0 && s.hi < 1000 {
-			set.add(s)
-			for p := s.lo; p < s.hi; p++ {
-				model[p] = true
-			}
-		} else {
-			set.remove(s)
+		missing := func(s pageSpan) int64 {
+			n := s.len()
 			for p := range model {
 				if s.lo <= p && p < s.hi {
-					delete(model, p)
+					n--
 				}
 			}
+			return n
 		}
-		if set.n != int64(len(model)) {
-			t.Fatalf("%d pages, want %d", set.n, len(model))
-		}
-		for w, word := range set.words {
-			if word == 0 {
-				t.Fatalf("word %d is kept for nothing", w)
-			}
-		}
-	}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(*rapid.T) {
+				s := span(200)
+				set.add(s)
+				for p := s.lo; p < s.hi; p++ {
+					model[p] = true
+				}
+			},
+			"remove": func(t *rapid.T) {
+				s := span(200)
+				if rapid.IntRange(0, 9).Draw(t, "to the end") == 0 {
+					s.hi = math.MaxInt64 / page.Size
+				}
+				set.remove(s)
+				for p := range model {
+					if s.lo <= p && p < s.hi {
+						delete(model, p)
+					}
+				}
+			},
+			"missing": func(t *rapid.T) {
+				for _, s := range []pageSpan{span(200), span(1 << 40), {}} {
+					if got, want := set.missing(s), missing(s); got != want {
+						t.Fatalf("missing(%v) = %d, want %d", s, got, want)
+					}
+				}
+			},
+			"prefix": func(t *rapid.T) {
+				s, n := span(200), rapid.Int64Range(0, 100).Draw(t, "n")
+				got := set.prefix(s, n)
+				whole := got == s
+				if got.lo != s.lo || missing(got) > n || !whole && missing(pageSpan{got.lo, got.hi + 1}) <= n {
+					t.Fatalf("prefix(%v, %d) = %v", s, n, got)
+				}
+			},
+			"": func(t *rapid.T) {
+				if set.n != int64(len(model)) {
+					t.Fatalf("%d pages, want %d", set.n, len(model))
+				}
+				for w, word := range set.words {
+					if word == 0 {
+						t.Fatalf("word %d is kept for nothing", w)
+					}
+				}
+			},
+		})
+	})
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"hash/crc32"
 	"os"
 	"slices"
 	"syscall"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 
 	"ipcfs/objects/ipc"
 	"ipcfs/objects/page"
@@ -61,7 +62,7 @@ func (s *site) segment() *Segment {
 // wantFree looks at how many pages are free, and that the segment knows what the kernel does.
 func (s *site) wantFree(what string, free uint64, segments ...*Segment) {
 	s.t.Helper()
-	if got := s.Store.Stat().Free; got != free {
+	if got := s.Stat().Free; got != free {
 		s.t.Errorf("%s: %d pages are free, want %d", what, got, free)
 	}
 	for _, g := range segments {
@@ -185,7 +186,7 @@ func TestShmmaxAndShmmni(t *testing.T) {
 		}
 		a.Destroy()
 		c := s.segment()
-		if got := s.Store.Stat(); got.Segments != 2 || got.MaxIDs != 2 {
+		if got := s.Stat(); got.Segments != 2 || got.MaxIDs != 2 {
 			t.Errorf("%+v", got)
 		}
 		b.Destroy()
@@ -278,64 +279,85 @@ func TestXAttrs(t *testing.T) {
 
 // A counted store gives and refuses memory as a tmpfs of the same size does: random operations on segments of both lead to the same results.
 func TestCountedAgainstPrivate(t *testing.T) {
-	seed := rand.Uint64() //nolint:forbidigo // printed, and all that follows from it is the same again
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:forbidigo // from the seed
-	const pages, segments = 40, 3
-	var sites [2]*site
-	var gs [2][segments]*Segment
-	for i, private := range []bool{private, counted} {
-		sites[i] = newSite(t, private, smallLimits(pages, segments))
-		for j := range gs[i] {
-			gs[i][j] = sites[i].segment()
-			defer gs[i][j].Destroy()
-		}
-	}
-	number := func(max int64) int64 { return rng.Int64N(max) &^ (4095 * rng.Int64N(2)) }
-	for step := range 5000 {
-		j, off, n := rng.IntN(segments), number(60*page.Size), number(20*page.Size)+1
-		data := bytes.Repeat([]byte{byte(rng.Uint32())}, int(number(20*page.Size))+1)
-		var what string
-		var results [2]string
-		op, mode, k, to := rng.IntN(6), rng.Uint32N(2), rng.IntN(segments), number(40*page.Size)
-		for i, g := range gs {
-			var got int
-			var err error
-			switch op {
-			case 0:
-				what, err = fmt.Sprintf("SetSize(%d)", off), g[j].SetSize(uint64(off))
-			case 1:
-				what, err = fmt.Sprintf("Fallocate(%d, %d, %d)", mode, off, n), g[j].Fallocate(mode, off, n)
-			case 2:
-				what, err = fmt.Sprintf("punch(%d, %d)", off, n), g[j].Fallocate(unix.FALLOC_FL_KEEP_SIZE|unix.FALLOC_FL_PUNCH_HOLE, off, n)
-			case 3, 4:
-				what = fmt.Sprintf("Write(%d, %d)", len(data), off)
-				got, err = g[j].Write(data, off)
-			case 5:
-				if k != j {
-					what = fmt.Sprintf("Copy(%d, %d, %d, %d)", to, k, off, n)
-					got, err = g[j].Copy(to, g[k], off, int(n))
-				}
-			}
-			st, e := g[j].Stat()
-			results[i] = fmt.Sprintf("%d %v; %d bytes, %d blocks %v; %d free", got, err, st.Segsz, st.Blocks, e, sites[i].Store.Stat().Free)
-		}
-		if results[0] != results[1] {
-			t.Fatalf("step %d, segment %d: %s\na tmpfs: %s\ncounted: %s", step, j, what, results[0], results[1])
-		}
-	}
-	for j := range segments {
-		var data [2][]byte
-		for i := range gs {
-			data[i] = make([]byte, 1<<20)
-			n, err := gs[i][j].Read(data[i], 0)
+	newSite(t, private, smallLimits(1, 1)) // or it is skipped
+	rapid.Check(t, func(t *rapid.T) {
+		const pages, segments = 40, 3
+		var stores [2]*Store
+		var gs [2][segments]*Segment
+		for i, private := range []bool{private, counted} {
+			store, err := NewStore(ipc.NewNamespace(nil, smallLimits(pages, segments), func() time.Time { return time.Time{} }), private)
 			if err != nil {
 				t.Fatal(err)
 			}
-			data[i] = data[i][:n]
+			for j := range gs[i] {
+				if gs[i][j], err = store.New(ipc.Caller{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stores[i] = store
 		}
-		if !bytes.Equal(data[0], data[1]) {
-			t.Errorf("segment %d: the bytes differ", j)
+		defer func() {
+			for i, store := range stores {
+				for _, g := range gs[i] {
+					g.Destroy()
+				}
+				if err := store.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		// number is one around the boundaries of pages, mostly.
+		number := func(what string, pages int64) int64 {
+			return max(0, rapid.Int64Range(0, pages).Draw(t, what)*page.Size+rapid.SampledFrom([]int64{0, 0, -1, 1, 100}).Draw(t, "and"))
 		}
-	}
+		// both does the same to a segment of each store and compares what came of it.
+		both := func(do func(g *Segment, others [segments]*Segment) (int, error)) {
+			j := rapid.IntRange(0, segments-1).Draw(t, "segment")
+			var results [2]string
+			for i := range gs {
+				n, err := do(gs[i][j], gs[i])
+				st, e := gs[i][j].Stat()
+				results[i] = fmt.Sprintf("%d %v; %d bytes, %d blocks, %v; %d pages free", n, err, st.Segsz, st.Blocks, e, stores[i].Stat().Free)
+			}
+			if results[0] != results[1] {
+				t.Fatalf("a tmpfs: %s\ncounted: %s", results[0], results[1])
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"SetSize": func(*rapid.T) {
+				size := number("size", 60)
+				both(func(g *Segment, _ [segments]*Segment) (int, error) { return 0, g.SetSize(uint64(size)) })
+			},
+			"Fallocate": func(t *rapid.T) {
+				mode, off, n := rapid.Uint32Range(0, 1).Draw(t, "mode"), number("off", 60), number("n", 20)
+				both(func(g *Segment, _ [segments]*Segment) (int, error) { return 0, g.Fallocate(mode, off, n) })
+			},
+			"punch": func(*rapid.T) {
+				off, n := number("off", 60), number("n", 20)
+				both(func(g *Segment, _ [segments]*Segment) (int, error) {
+					return 0, g.Fallocate(unix.FALLOC_FL_KEEP_SIZE|unix.FALLOC_FL_PUNCH_HOLE, off, n)
+				})
+			},
+			"Write": func(t *rapid.T) {
+				data, off := bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, int(number("n", 20))), number("off", 60)
+				both(func(g *Segment, _ [segments]*Segment) (int, error) { return g.Write(data, off) })
+			},
+			"Copy": func(t *rapid.T) {
+				k, off, n, to := rapid.IntRange(0, segments-1).Draw(t, "from"), number("off", 60), number("n", 20), number("to", 40)
+				both(func(g *Segment, others [segments]*Segment) (int, error) {
+					if others[k] == g {
+						return 0, nil // the kernel refuses what overlaps before it comes here
+					}
+					return g.Copy(to, others[k], off, int(n))
+				})
+			},
+			"Read": func(*rapid.T) {
+				off, buf := number("off", 60), make([]byte, 20*page.Size)
+				both(func(g *Segment, _ [segments]*Segment) (int, error) {
+					n, err := g.Read(buf, off)
+					return int(crc32.ChecksumIEEE(buf[:n])), err
+				})
+			},
+		})
+	})
 }
