@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,8 +12,6 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // pairs are parts of one measurement, in nanoseconds: of ipcfs, and of /dev/shm at the same time.
@@ -81,7 +77,7 @@ func BenchmarkShm(b *testing.B) {
 	var dirs [2]string // with passthrough, without
 	for i, passthrough := range []string{"on", "off"} {
 		m := newMountWith(b, mountWith{binary: realBinary(b), env: []string{"IPCFS_VERIFY=0"}, args: []string{"--passthrough=" + passthrough}})
-		dirs[i] = filepath.Join(m.dir, "shm")
+		dirs[i] = m.shm
 	}
 	shm, err := os.MkdirTemp("/dev/shm", "ipcfs-bench-")
 	if err != nil {
@@ -141,12 +137,7 @@ func BenchmarkShm(b *testing.B) {
 		{"pread, 4 KiB a call", "MiB/s", "4K read", mibs(4 << 10)},
 		{"pread, 1 MiB a call", "MiB/s", "1M read", mibs(1 << 20)},
 	}
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		b.Fatal(err)
-	}
-	fmt.Printf("Linux %s, %s, %d CPUs, %s; medians of %d rounds; mapped are 256 MiB, 64 without passthrough\n",
-		unix.ByteSliceToString(u.Release[:]), runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), benchRounds)
+	fmt.Printf("%s; mapped are 256 MiB, 64 without passthrough\n", conditions(b))
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tipcfs, passthrough\tipcfs, without\t/dev/shm\tpassthrough : shm\twithout : shm\t")
 	for _, r := range rows {

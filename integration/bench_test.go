@@ -104,6 +104,17 @@ func mountNull(t testing.TB) string {
 // benchRounds is how often everything is measured, in turn, so that a drift of the machine's speed hits all alike. Medians are printed.
 const benchRounds = 5
 
+// conditions says on what a benchmark ran, when, and how.
+func conditions(b *testing.B) string {
+	b.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		b.Fatal(err)
+	}
+	return fmt.Sprintf("Linux %s, %s, %d CPUs, %s; medians of %d rounds", unix.ByteSliceToString(u.Release[:]), runtime.Version(), runtime.NumCPU(),
+		time.Now().Format(time.DateOnly), benchRounds)
+}
+
 // BenchmarkPipes measures an ipcfs pipe, a FIFO of the kernel and nullFS in one run, and prints a table.
 func BenchmarkPipes(b *testing.B) {
 	need(b, "cc")
@@ -167,11 +178,7 @@ func BenchmarkPipes(b *testing.B) {
 			}
 		}
 	}
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		b.Fatal(err)
-	}
-	fmt.Printf("Linux %s, %s, %d CPUs, %s; medians of %d rounds\n", unix.ByteSliceToString(u.Release[:]), runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), benchRounds)
+	fmt.Println(conditions(b))
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tipcfs pipe\tkernel FIFO\tgo-fuse, null node\tipcfs/FIFO\tipcfs/go-fuse\t")
 	for _, r := range rows {
