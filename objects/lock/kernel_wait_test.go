@@ -158,15 +158,19 @@ func (k *kernelSteps) do(text string) []string {
 	default:
 		o.call(func() string { return setlk(o.fds[i], st.lock, st.wait) })
 	}
-	return slices.DeleteFunc(k.settle(), func(s string) bool { return s == unsaid })
+	ended := k.settle()
+	for st.verb == "cancel" && o.busy { // the signal is on its way
+		ended = append(ended, k.settle()...)
+	}
+	return slices.DeleteFunc(ended, func(s string) bool { return s == unsaid })
 }
 
-// settle waits until every call is complete or waits for a lock, and returns what was completed. Who was woken is not in /proc/locks, and who was signalled
-// runs. (That a thread sleeps in fcntl does not say enough alone: it also does so while somebody else reads /proc/locks.)
+// settle waits until every call is complete or waits for a lock, and returns what was completed. That a thread sleeps in fcntl would not say enough: it does
+// so too while somebody else reads /proc/locks.
 func (k *kernelSteps) settle() (ended []string) {
 	k.t.Helper()
 	for {
-		var busy []*kernelOwner
+		busy := 0
 		for _, o := range k.owners {
 			if !o.busy {
 				continue
@@ -176,11 +180,10 @@ func (k *kernelSteps) settle() (ended []string) {
 				o.busy = false
 				ended = append(ended, o.name+" "+r)
 			default:
-				busy = append(busy, o)
+				busy++
 			}
 		}
-		awake := func(o *kernelOwner) bool { return !k.asleep(o) }
-		if len(busy) == 0 || k.waiting() == len(busy) && !slices.ContainsFunc(busy, awake) {
+		if busy == 0 || busy == k.waiting() {
 			slices.Sort(ended)
 			return ended
 		}
@@ -189,29 +192,18 @@ func (k *kernelSteps) settle() (ended []string) {
 }
 
 // waiting is how many calls of this process wait for a lock: lines of /proc/locks like "2: -> POSIX  ADVISORY  WRITE 99 fd:01:12 0 9", where 99 is the process.
+// Who was woken and did not run yet is not there.
 func (k *kernelSteps) waiting() int {
 	k.t.Helper()
+	b, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		k.t.Fatal(err)
+	}
 	n := 0
-	for line := range strings.Lines(k.read("/proc/locks")) {
+	for line := range strings.Lines(string(b)) {
 		if words := strings.Fields(line); len(words) > 5 && words[1] == "->" && words[5] == fmt.Sprint(os.Getpid()) {
 			n++
 		}
 	}
 	return n
-}
-
-// asleep says whether the thread sleeps in fcntl or flock. If it runs the file says "running"; if it waits for a call, another number.
-func (k *kernelSteps) asleep(o *kernelOwner) bool {
-	k.t.Helper()
-	number, _, _ := strings.Cut(k.read(fmt.Sprintf("/proc/self/task/%d/syscall", o.tid)), " ")
-	return number == fmt.Sprint(unix.SYS_FCNTL) || number == fmt.Sprint(unix.SYS_FLOCK)
-}
-
-func (k *kernelSteps) read(path string) string {
-	k.t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	return string(b)
 }
