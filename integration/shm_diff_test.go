@@ -23,7 +23,8 @@ var shmDeviations = []string{
 	"without passthrough what is stored behind the end of the file in its last page is gone when the page is dropped: the sequences store within the file",
 	"without passthrough a store into a mapping changes st_mtime when it is written back: times are compared when they were set",
 	"with passthrough a file that was opened with O_APPEND goes on to append when fcntl(2) takes the flag away: the sequences take away only what fcntl(2) gave",
-	"FUSE looks at RLIMIT_FSIZE for what makes a file longer, a tmpfs for fallocate(2) with FALLOC_FL_KEEP_SIZE too: that is not done under a limit",
+	"under RLIMIT_FSIZE a tmpfs refuses fallocate(2) with FALLOC_FL_KEEP_SIZE beyond it, FUSE does not; and FUSE looks at the limit before the mode, a tmpfs after it: " +
+		"under a limit the sequences give memory with mode 0 only",
 	"files of a mount that has POSIX ACLs keep them; FUSE is not asked for them here",
 	"fcntl(F_GET_SEALS) says EINVAL instead of F_SEAL_SEAL, and F_ADD_SEALS EINVAL instead of EPERM",
 	"F_GETLK names the process that set a lock of an open file (F_OFD_SETLK), where a tmpfs says -1: FUSE does not tell them apart",
@@ -182,13 +183,14 @@ func (w *playwright) next(i int) string {
 		return fmt.Sprintf("truncate %s %d", w.name(), w.off())
 	case 3, 4:
 		return fmt.Sprintf("fallocate %d %d %d %d", fd, keepSize, w.off()%(1<<20), w.size())
-	case 5, 6:
+	case 5, 6, 7:
 		if w.fsize[i] {
 			return "fsize -1"
 		}
+		if w.rng.IntN(3) == 0 {
+			return fmt.Sprintf("fallocate %d %d %d %d", fd, w.of(unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_COLLAPSE_RANGE, unix.FALLOC_FL_INSERT_RANGE, 0), w.page(), w.of(-1, 0, 4096))
+		}
 		return fmt.Sprintf("fallocate %d %d %d %d", fd, unix.FALLOC_FL_KEEP_SIZE|unix.FALLOC_FL_PUNCH_HOLE, w.off()%(1<<20), w.size())
-	case 7:
-		return fmt.Sprintf("fallocate %d %d %d %d", fd, w.of(unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE, unix.FALLOC_FL_COLLAPSE_RANGE, unix.FALLOC_FL_INSERT_RANGE, 0), w.page(), w.of(-1, 0, 4096))
 	case 8, 9, 10:
 		return fmt.Sprintf("lseek %d %d %d", fd, w.off()-w.of(0, 0, 1, 1000), w.of(unix.SEEK_SET, unix.SEEK_CUR, unix.SEEK_END, unix.SEEK_DATA, unix.SEEK_HOLE, 77))
 	case 11, 12:
