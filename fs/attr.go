@@ -108,6 +108,10 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 		mtime = time.Unix(int64(in.Mtime), int64(in.Mtimensec))
 	}
 
+	if o != nil {
+		o.setTimes(atime, mtime, now)
+	}
+
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if mode, ok := in.GetMode(); ok {
@@ -121,9 +125,6 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	}
 	if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 || in.Valid&settable == 0 {
 		i.killPrivLocked()
-	}
-	if o != nil {
-		o.setTimes(atime, mtime, now)
 	}
 	if !atime.IsZero() {
 		i.atime = atime

@@ -65,7 +65,7 @@ func (f *FS) newLocked(h *fuse.InHeader, dir *inode, mode uint32) (*inode, fuse.
 	var o object
 	if mode&syscall.S_IFMT == typeReg {
 		var err error
-		if o, err = dir.kind.newObject(callerOf(h)); err != nil {
+		if o, err = dir.kind.newObject(processOf(h)); err != nil {
 			return nil, f.status(err)
 		}
 	}
@@ -218,7 +218,7 @@ func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) 
 
 // createLocked opens the new object i and fills in the answer.
 func (f *FS) createLocked(in *fuse.CreateIn, i *inode, out *fuse.CreateOut) fuse.Status {
-	o, err := i.object.create(callerOf(&in.InHeader), in.Flags)
+	o, err := i.object.create(processOf(&in.InHeader), in.Flags)
 	if err != nil {
 		return f.status(err)
 	}

@@ -103,6 +103,7 @@ func (f *FS) Connected(c *conn.Conn) {
 // Close releases every open file and ends every object, as the end of the mount does. The connection must not be served any more. The error is that of
 // giving memory back.
 func (f *FS) Close() error {
+	f.conn = nil // so that all is done when we return
 	for _, o := range f.handles.removeAll() {
 		o.release()
 	}
@@ -119,9 +120,9 @@ func (f *FS) String() string { return "ipcfs" }
 // now is the time of changes that the tree itself makes.
 func (f *FS) now() time.Time { return f.ns.Now() }
 
-// callerOf is who made a request.
+// callerOf is who made a request, but for the process (see processOf).
 func callerOf(h *fuse.InHeader) ipc.Caller {
-	return ipc.Caller{UID: h.Uid, GID: h.Gid, PID: h.Pid}
+	return ipc.Caller{UID: h.Uid, GID: h.Gid}
 }
 
 // Open answers OPEN. An object may answer later, when its partner comes.

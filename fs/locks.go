@@ -85,6 +85,7 @@ func (x *lockWait) Cancel() func() { return cancel(&x.op) }
 // Flush answers FLUSH: a process closed a descriptor, and so gives up all its record locks on the file (fcntl(2)). Streams are not asked (FOPEN_NOFLUSH).
 func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	if p := f.shmFile(in.Fh); p != nil {
+		p.caller = processOf(&in.InHeader)
 		var done ipc.Completions
 		defer done.Deliver() // what was completed is told even if the object panics
 		p.object.locks.ReleaseOwner(in.LockOwner, &done)

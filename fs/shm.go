@@ -2,11 +2,15 @@ package fs
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"ipcfs/fs/conn"
 	"ipcfs/objects/ipc"
@@ -79,7 +83,8 @@ func (k *shmKind) tryPassthrough(c *conn.Conn) error {
 		g.Destroy()
 	}
 	if err != nil {
-		return errors.Join(err, store.Close())
+		_ = store.Close() // the error that counts is the first one
+		return err
 	}
 	k.store = store
 	return nil
@@ -123,7 +128,7 @@ type shmObject struct {
 func (*shmObject) stream() bool { return false }
 
 func (o *shmObject) open(c conn.Call, in *fuse.OpenIn) {
-	opened, err := o.create(callerOf(&in.InHeader), in.Flags)
+	opened, err := o.create(processOf(&in.InHeader), in.Flags)
 	if err != nil {
 		c.ReplyStatus(o.kind.fs.status(err))
 		return
@@ -145,6 +150,26 @@ func (o *shmObject) create(caller ipc.Caller, _ uint32) (opened, error) {
 	x.fh = o.kind.fs.handles.add(f)
 	f.fh = x.fh
 	return x, nil
+}
+
+// processOf is who made a request, with the number of the process where FUSE tells that of the thread (0 stays 0).
+func processOf(h *fuse.InHeader) ipc.Caller {
+	c := callerOf(h)
+	c.PID = h.Pid
+	if tid := int(c.PID); tid == 0 || unix.Tgkill(tid, tid, 0) != unix.ESRCH {
+		return c // it is the first thread, as nearly always
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.PID))
+	if err != nil {
+		return c // it is gone, or there is no /proc
+	}
+	for line := range strings.Lines(string(text)) {
+		var pid uint32
+		if _, err := fmt.Sscanf(line, "Tgid: %d", &pid); err == nil {
+			c.PID = pid
+		}
+	}
+	return c
 }
 
 // openBacking makes the segment's file known to the kernel, once: all that have a segment open must have it with the same id.

@@ -44,9 +44,6 @@ func TestSegmentHasOneNode(t *testing.T) {
 	if n := f.xattr(out.NodeId, "user.ipc.shm_nattch"); n != "1" {
 		t.Errorf("shm_nattch is %s", n)
 	}
-	if pid := f.xattr(out.NodeId, "user.ipc.shm_cprid"); pid != strconv.Itoa(thread1) {
-		t.Errorf("shm_cprid is %s", pid)
-	}
 	f.want("UNLINK", f.unlink(dir, "a"), fuse.OK)
 	f.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
 	if s := f.shm.store.Stat(); s.Segments != 1 {
@@ -140,7 +137,12 @@ func TestTakesLong(t *testing.T) {
 	long("truncation of a little", truncate(out.NodeId), false)
 	f.want("FALLOCATE", f.Fallocate(nil, &fuse.FallocateIn{Fh: out.Fh, Length: longBytes + page.Size}), fuse.OK)
 	long("truncation of much", truncate(out.NodeId), true)
-	long("chmod", &fuse.SetAttrIn{}, false)
+	long("LSEEK in much", &fuse.LseekIn{InHeader: header(thread1, out.NodeId)}, true)
+	h := header(thread1, out.NodeId)
+	long("SETXATTR of much", &h, true)
+	h = header(thread1, pipe.NodeId)
+	long("SETXATTR of a pipe", &h, false)
+	long("SETATTR of what is not known", &fuse.SetAttrIn{}, false)
 	long("truncation of a pipe", truncate(pipe.NodeId), false)
 	long("fallocate of much", &fuse.FallocateIn{Fh: out.Fh, Length: longBytes + 1}, true)
 	long("fallocate of a little", &fuse.FallocateIn{Fh: out.Fh, Length: longBytes}, false)
@@ -171,6 +173,7 @@ func TestStreamsRefuse(t *testing.T) {
 		"SETXATTR of a field":      {f.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: header(thread1, segment.NodeId)}, "user.ipc.shm_nattch", nil), fuse.EPERM},
 		"SETXATTR of none of ours": {f.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: header(thread1, segment.NodeId)}, "user.ipc.x", nil), fuse.ENOTSUP},
 		"XATTR_CREATE of a field":  {f.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: header(thread1, segment.NodeId), Flags: 1}, "user.ipc.shm_nattch", nil), eexist},
+		"SETXATTR of an ACL":       {f.SetXAttr(nil, &fuse.SetXAttrIn{InHeader: header(thread1, segment.NodeId)}, "system.posix_acl_access", []byte("x")), fuse.ENOTSUP},
 		"the attribute of a kind":  {fuse.Status(len(f.xattr(f.segments(), "user.ipc.passthrough"))), fuse.Status(len("off"))},
 		"MKNOD of a socket, pipes": {f.mknod(f.pipes(), "s", syscall.S_IFSOCK), fuse.EPERM},
 		"MKNOD of a socket, shm":   {f.mknod(f.segments(), "s", syscall.S_IFSOCK), fuse.OK},

@@ -13,14 +13,14 @@ import (
 // shmFile is an open file under shm/. With passthrough it gets neither reads nor writes.
 type shmFile struct {
 	object *shmObject
-	caller ipc.Caller // who opened it
+	caller ipc.Caller // who opened it or, of those who have closed a descriptor since, the last; the thread that handles the requests owns it
 	fh     uint64
 }
 
 func (p *shmFile) read(c conn.Call, in *fuse.ReadIn) {
 	if p.object.segment.Busy() { // with something that takes long: not on the thread that reads the requests
 		in := *in
-		p.object.kind.fs.conn.Background(func() { p.readInto(make([]byte, in.Size), c, &in) })
+		c.Beside(func(c conn.Call) { p.readInto(make([]byte, in.Size), c, &in) })
 		return
 	}
 	p.readInto(p.object.kind.buf[:in.Size], c, in)
@@ -32,6 +32,7 @@ func (p *shmFile) readInto(buf []byte, c conn.Call, in *fuse.ReadIn) {
 		read = p.object.segment.Read
 	}
 	n, err := read(buf, int64(in.Offset))
+	c.Answering()
 	if err != nil {
 		c.ReplyStatus(p.object.kind.fs.status(err))
 		return
@@ -41,8 +42,9 @@ func (p *shmFile) readInto(buf []byte, c conn.Call, in *fuse.ReadIn) {
 
 func (p *shmFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
 	if p.object.segment.Busy() { // see read
+		// These are copies of pages that the kernel writes back, and it lets a mount have only so many dirty ones; it holds a write(2) back itself.
 		in, data := *in, bytes.Clone(data)
-		p.object.kind.fs.conn.Background(func() { p.writeFrom(data, c, &in) })
+		c.Beside(func(c conn.Call) { p.writeFrom(data, c, &in) })
 		return
 	}
 	p.writeFrom(data, c, in)
@@ -51,6 +53,7 @@ func (p *shmFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
 func (p *shmFile) writeFrom(data []byte, c conn.Call, in *fuse.WriteIn) {
 	f := p.object.kind.fs
 	n, err := p.object.segment.Write(data, int64(in.Offset))
+	c.Answering()
 	if err != nil {
 		c.ReplyStatus(f.status(err))
 		return
@@ -87,27 +90,34 @@ const longBytes = 16 << 20
 // maxCopy is how much one COPY_FILE_RANGE copies; the caller asks again for the rest, and can be killed in between.
 const maxCopy = 64 << 20
 
-// TakesLong says whether a request gives, frees or copies much memory.
+// TakesLong says whether a request gives, frees or copies much memory, or could have to wait for one that does: the kernel locks the file of a segment for
+// each of these, and for MADV_REMOVE of who maps it by passthrough, of which we do not hear.
 func (f *FS) TakesLong(in any) bool {
 	switch in := in.(type) {
 	case *fuse.SetAttrIn:
-		if _, ok := in.GetSize(); !ok {
-			return false
-		}
-		f.mu.Lock()
-		n := f.nodes[in.NodeId]
-		f.mu.Unlock()
-		if n == nil {
-			return false
-		}
-		o, ok := n.inode.object.(*shmObject)
-		return ok && o.held() > longBytes
+		return f.isLarge(in.NodeId)
+	case *fuse.InHeader:
+		return f.isLarge(in.NodeId)
+	case *fuse.LseekIn:
+		return f.isLarge(in.NodeId)
 	case *fuse.FallocateIn:
-		return in.Length > longBytes && f.shmFile(in.Fh) != nil
+		return in.Length > longBytes && f.shmFile(in.Fh) != nil || f.isLarge(in.NodeId)
 	case *fuse.CopyFileRangeIn:
-		return in.Len > longBytes && f.shmFile(in.FhIn) != nil
+		return in.Len > longBytes && f.shmFile(in.FhIn) != nil || f.isLarge(in.NodeIdOut)
 	}
 	return false
+}
+
+// isLarge says whether a node is a segment that has much memory.
+func (f *FS) isLarge(id uint64) bool {
+	f.mu.Lock()
+	n := f.nodes[id]
+	f.mu.Unlock()
+	if n == nil {
+		return false
+	}
+	o, ok := n.inode.object.(*shmObject)
+	return ok && o.held() > longBytes
 }
 
 // Lseek answers LSEEK, which is for SEEK_DATA and SEEK_HOLE. ESPIPE for a stream.

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -29,6 +30,9 @@ type xattrStore interface {
 // ownPrefix begins the names that are ours.
 const ownPrefix = "user.ipc."
 
+// kept are the classes of names that users may add. An ACL (system.posix_acl_access) is not among them: the kernel would not go by it.
+var kept = []string{"user.", "trusted.", "security."}
+
 // xattrsOf returns the attributes of a node: the fields of its object, and those that users added, nil if they cannot.
 func (f *FS) xattrsOf(id uint64) ([]xattr, xattrStore) {
 	f.mu.Lock()
@@ -52,7 +56,8 @@ func (f *FS) xattrOf(id uint64, name string) (*xattr, xattrStore) {
 			return &fields[i], nil
 		}
 	}
-	if strings.HasPrefix(name, ownPrefix) {
+	may := func(class string) bool { return strings.HasPrefix(name, class) }
+	if may(ownPrefix) || !slices.ContainsFunc(kept, may) {
 		return nil, nil
 	}
 	return nil, own

@@ -68,12 +68,13 @@ func ProbePassthrough() error {
 	go func() { served <- c.Serve() }()
 	select {
 	case err = <-p.result:
-	case err = <-served: // it was not answered to; then nobody would
 		end()
-		return errors.Join(errors.New("the kernel ended the connection"), err)
+		<-served // unmounted, or whatever: the probe has said what counts
+		return err
+	case <-served: // before INIT, and so for good
+		end()
+		return errors.New("the kernel ended the connection")
 	}
-	end()
-	return errors.Join(err, <-served)
 }
 
 // mountNowhere makes a file system of a FUSE device, and returns what ends it.
@@ -85,9 +86,14 @@ func mountNowhere(dev int) (end func(), err error) {
 	for _, o := range [][2]string{
 		{"fd", strconv.Itoa(dev)}, {"rootmode", "40000"}, {"user_id", strconv.Itoa(os.Geteuid())}, {"group_id", strconv.Itoa(os.Getegid())},
 	} {
-		err = errors.Join(err, unix.FsconfigSetString(config, o[0], o[1]))
+		if err == nil {
+			err = unix.FsconfigSetString(config, o[0], o[1])
+		}
 	}
-	if err = errors.Join(err, unix.FsconfigCreate(config)); err != nil {
+	if err == nil {
+		err = unix.FsconfigCreate(config)
+	}
+	if err != nil {
 		_ = unix.Close(config)
 		return nil, fmt.Errorf("fsconfig of fuse: %w", err)
 	}

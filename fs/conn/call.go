@@ -31,6 +31,30 @@ func (c *Call) Answering() {
 	c.conn.mu.Unlock()
 }
 
+// Beside lets f answer the call beside the requests (Conn.Background). It cannot be interrupted: it ends by itself. An INTERRUPT finds it in the table all the
+// same; if that were told to come again, the kernel would send it at once, before anything else, and again, for as long as f takes. A panic of f
+// costs the call an EIO. f's call is to be answered as any that MayWait, after Answering.
+func (c *Call) Beside(f func(c Call)) {
+	call := *c
+	call.MayWait(uninterruptible{})
+	c.conn.Background(func() {
+		defer func() {
+			if v := recover(); v != nil {
+				call.conn.logPanic(v)
+				call.Answering()
+				call.ReplyStatus(fuse.EIO) // if it had its answer, the kernel drops this one
+			}
+		}()
+		f(call)
+	})
+}
+
+// uninterruptible is an operation that an INTERRUPT does not end.
+type uninterruptible struct{}
+
+// Cancel does nothing.
+func (uninterruptible) Cancel() func() { return func() {} }
+
 // ReplyStatus answers with an error, or with success and nothing more.
 func (c *Call) ReplyStatus(st fuse.Status) { c.reply(st, nil) }
 

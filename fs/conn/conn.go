@@ -42,11 +42,14 @@ const (
 	opOPEN            = 14
 	opREAD            = 15
 	opWRITE           = 16
+	opSETXATTR        = 21
+	opREMOVEXATTR     = 24
 	opINIT            = 26
 	opSETLKW          = 33
 	opINTERRUPT       = 36
 	opPOLL            = 40
 	opFALLOCATE       = 43
+	opLSEEK           = 46
 	opCOPY_FILE_RANGE = 47
 )
 
@@ -76,7 +79,8 @@ type pollOut struct {
 type Handler interface {
 	// Connected is called once, when the kernel has said what it offers and before the first other request.
 	Connected(c *Conn)
-	// TakesLong says whether a request (a *fuse.SetAttrIn, *fuse.FallocateIn or *fuse.CopyFileRangeIn) is to be handled beside the others.
+	// TakesLong says whether a request is to be handled beside the others: a *fuse.SetAttrIn, *fuse.LseekIn, *fuse.FallocateIn, *fuse.CopyFileRangeIn, or the
+	// *fuse.InHeader of a SETXATTR or REMOVEXATTR.
 	TakesLong(in any) bool
 	Open(c Call, in *fuse.OpenIn)
 	Read(c Call, in *fuse.ReadIn)
@@ -112,8 +116,9 @@ type Conn struct {
 	waiting map[uint64]Canceler // calls that may be waiting, by unique
 }
 
-// backgroundMax is how many goroutines handle beside what takes long: one for each processor of a small machine, and one for the rest.
-const backgroundMax = 3
+// backgroundMax is how many goroutines handle beside what takes long. Those that wait for one another (two calls on one segment) have a place too, so there
+// are many.
+const backgroundMax = 64
 
 // New makes a connection of fd, an open /dev/fuse that is mounted. Requests that can wait go to h, all others to raw. The connection owns
 // fd from now on.
@@ -214,7 +219,7 @@ func (c *Conn) handle(in, out []byte) {
 		}
 		if c.takesLong(hdr.Opcode, in) {
 			in := bytes.Clone(in)
-			c.Background(func() { c.forward(call, in, wordAligned(headroom)) })
+			call.Beside(func(call Call) { c.forward(call, in, wordAligned(headroom)) })
 			return
 		}
 		c.forward(call, in, out)
@@ -224,6 +229,7 @@ func (c *Conn) handle(in, out []byte) {
 // forward answers a request through go-fuse.
 func (c *Conn) forward(call Call, in, out []byte) {
 	n, st := c.proto.HandleRequest([][]byte{in}, [][]byte{out})
+	call.Answering()
 	switch {
 	case n == 0 && !st.Ok():
 		call.ReplyStatus(st)
@@ -240,6 +246,10 @@ func (c *Conn) takesLong(opcode uint32, in []byte) bool {
 	switch opcode {
 	case opSETATTR:
 		return asksLong[fuse.SetAttrIn](c, in)
+	case opSETXATTR, opREMOVEXATTR:
+		return asksLong[fuse.InHeader](c, in)
+	case opLSEEK:
+		return asksLong[fuse.LseekIn](c, in)
 	case opFALLOCATE:
 		return asksLong[fuse.FallocateIn](c, in)
 	case opCOPY_FILE_RANGE:
@@ -253,7 +263,7 @@ func asksLong[T any](c *Conn, in []byte) bool {
 	return ok && c.handler.TakesLong(t)
 }
 
-// Background runs f beside the requests, as soon as one of a few places is free. Whatever f answers must have a caller that waits for it.
+// Background runs f beside the requests, as soon as one of backgroundMax places is free.
 func (c *Conn) Background(f func()) {
 	c.background.Go(func() {
 		c.places <- struct{}{}
@@ -393,6 +403,8 @@ func (c *Conn) debugRequest(in any) {
 		h, what = &in.InHeader, fmt.Sprintf("WRITE n%d {Fh %d +%d at %d, flags %#x}", in.NodeId, in.Fh, in.Size, in.Offset, in.Flags)
 	case *PollIn:
 		h, what = &in.InHeader, fmt.Sprintf("POLL n%d {Fh %d Kh %d flags %#x events %#x}", in.NodeId, in.Fh, in.Kh, in.Flags, in.Events)
+	case *fuse.LkIn:
+		h, what = &in.InHeader, fmt.Sprintf("SETLKW n%d {Fh %d owner %#x type %d %d-%d flags %#x}", in.NodeId, in.Fh, in.Owner, in.Lk.Typ, in.Lk.Start, in.Lk.End, in.LkFlags)
 	case *fuse.InterruptIn:
 		h, what = &in.InHeader, fmt.Sprintf("INTERRUPT {unique %d}", in.Unique)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -185,7 +186,7 @@ func TestPanicIsOneEIO(t *testing.T) {
 // What is too short to be what it says is answered with EIO, and nothing is read beyond it.
 func TestShortRequests(t *testing.T) {
 	k := newKernel(t, handler{}, false)
-	for i, opcode := range []uint32{opOPEN, opREAD, opWRITE, opPOLL, opINTERRUPT} {
+	for i, opcode := range []uint32{opOPEN, opREAD, opWRITE, opPOLL, opSETLKW, opINTERRUPT} {
 		unique := uint64(2 * (i + 1))
 		k.send(opcode, unique, nil)
 		if st, _ := k.answer(unique); st != unix.EIO {
@@ -201,6 +202,32 @@ func TestShortRequests(t *testing.T) {
 	k.send(99, 22, nil)
 	if st, _ := k.answer(22); st != unix.ENOSYS {
 		t.Errorf("an unknown opcode: %v, want ENOSYS", st)
+	}
+}
+
+// What is handled here is logged, too.
+func TestDebug(t *testing.T) {
+	k := newKernel(t, connected{told: make(chan *Conn, 1)}, true)
+	requests := []struct {
+		opcode uint32
+		body   []byte
+		word   string
+	}{
+		{opOPEN, make([]byte, 8), "OPEN"}, {opREAD, readBody, "READ"}, {opWRITE, writeBody, "WRITE"}, {opPOLL, make([]byte, 24), "POLL"},
+		{opSETLKW, make([]byte, unsafe.Sizeof(fuse.LkIn{})-unsafe.Sizeof(fuse.InHeader{})), "SETLKW"},
+	}
+	for i, r := range requests {
+		k.send(r.opcode, uint64(2*(i+1)), r.body)
+		if r.opcode != opREAD { // which waits
+			if st, _ := k.next(); st.Unique == 0 { // a wake-up comes before the answer to POLL
+				k.next()
+			}
+		}
+	}
+	for i, r := range requests {
+		if !strings.Contains(k.log.String(), "rx "+strconv.Itoa(2*(i+1))+": "+r.word) {
+			t.Errorf("%s is not logged: %s", r.word, k.log)
+		}
 	}
 }
 
@@ -229,13 +256,10 @@ func TestWhatTakesLongRunsBeside(t *testing.T) {
 	for i := range backgroundMax + 1 {
 		k.send(opFALLOCATE, uint64(100+i), body)
 	}
+	k.interrupt(7, 100) // has no answer, or the kernel would send it again and again
 	k.send(opOPEN, 6, make([]byte, 8))
 	if st, _ := k.answer(6); st != 0 {
 		t.Fatalf("OPEN meanwhile: %v", st)
-	}
-	k.interrupt(7, 100)
-	if st, _ := k.answer(7); st != unix.EAGAIN {
-		t.Fatalf("INTERRUPT of it: %v, want EAGAIN", st)
 	}
 	answered := make(map[uint64]bool)
 	for range backgroundMax + 1 {
@@ -245,6 +269,21 @@ func TestWhatTakesLongRunsBeside(t *testing.T) {
 			t.Fatalf("answer %+v after those to %v", h, answered)
 		}
 		answered[h.Unique] = true
+	}
+	k.interrupt(7, 100)
+	if st, _ := k.answer(7); st != unix.EAGAIN {
+		t.Fatalf("INTERRUPT of what is answered: %v, want EAGAIN", st)
+	}
+}
+
+// A panic beside costs one request an EIO too.
+func TestPanicBesideIsOneEIO(t *testing.T) {
+	c := connected{told: make(chan *Conn, 1)}
+	k := newKernel(t, c, false)
+	call := Call{conn: <-c.told, Header: fuse.InHeader{Unique: 100}}
+	call.Beside(func(Call) { panic("beside") })
+	if st, _ := k.answer(100); st != unix.EIO {
+		t.Fatalf("%v, want EIO", st)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // Caller is who makes a call.
 type Caller struct {
 	UID, GID uint32
-	PID      uint32 // 0 if the caller cannot be seen from the daemon's pid namespace
+	PID      uint32 // 0 if it is not known, or cannot be seen from the daemon's pid namespace
 }
 
 // Privileged says whether the limits for ordinary users do not apply (CAP_SYS_RESOURCE, CAP_SYS_ADMIN).

@@ -108,7 +108,11 @@ func serve(c *mountConfig, ready func()) (err error) {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
+	liftFileLimit()
 	arena, err := page.New(int64(c.memory))
+	if errors.Is(err, unix.EFBIG) {
+		return fmt.Errorf("reserving %v of memory: larger than a file may be here; raise the limit (ulimit -f unlimited)", &c.memory)
+	}
 	if err != nil {
 		return fmt.Errorf("reserving %v of memory: %w", &c.memory, err)
 	}
@@ -193,6 +197,18 @@ func describeShm(why error) string {
 		return "by passthrough"
 	}
 	return fmt.Sprintf("through the page cache, since passthrough cannot be used: %v", why)
+}
+
+// liftFileLimit lifts RLIMIT_FSIZE as far as it goes: what objects hold is files, and it would be the clients' limit.
+func liftFileLimit() {
+	var r unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_FSIZE, &r) != nil {
+		return
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}); err != nil { // which takes root
+		r.Cur = r.Max
+		_ = unix.Setrlimit(unix.RLIMIT_FSIZE, &r)
+	}
 }
 
 // catchSignals says which signals end the daemon. A terminal that goes away takes only what runs in its foreground with it, and not even that
