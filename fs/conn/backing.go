@@ -69,11 +69,11 @@ func ProbePassthrough() error {
 	select {
 	case err = <-p.result:
 		end()
-		<-served // unmounted, or whatever: the probe has said what counts
+		_ = <-served // what counts the probe has said
 		return err
-	case <-served: // before INIT, and so for good
+	case err = <-served: // before INIT, and so for good
 		end()
-		return errors.New("the kernel ended the connection")
+		return fmt.Errorf("the kernel ended the connection (%v)", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -165,12 +166,15 @@ func (k *kernelSteps) do(text string) []string {
 	return slices.DeleteFunc(ended, func(s string) bool { return s == unsaid })
 }
 
-// settle waits until every call is complete or waits for a lock, and returns what was completed. That a thread sleeps in fcntl would not say enough: it does
-// so too while somebody else reads /proc/locks.
+// settleLooks is how often settle looks before it calls something stuck: some ten seconds.
+const settleLooks = 200000
+
+// settle waits until every call is complete or waits for a lock, and returns what was completed. That a thread sleeps in fcntl does not say enough: it also
+// does so while somebody else reads /proc/locks. That it is in there does not either: what does not fit in one read may be told twice.
 func (k *kernelSteps) settle() (ended []string) {
 	k.t.Helper()
-	for {
-		busy := 0
+	for range settleLooks {
+		var busy []*kernelOwner
 		for _, o := range k.owners {
 			if !o.busy {
 				continue
@@ -180,30 +184,52 @@ func (k *kernelSteps) settle() (ended []string) {
 				o.busy = false
 				ended = append(ended, o.name+" "+r)
 			default:
-				busy++
+				busy = append(busy, o)
 			}
 		}
-		if busy == 0 || busy == k.waiting() {
+		awake := func(o *kernelOwner) bool { return !k.asleep(o) }
+		if len(busy) == 0 || k.waiting() == len(busy) && !slices.ContainsFunc(busy, awake) {
 			slices.Sort(ended)
 			return ended
 		}
 		runtime.Gosched()
 	}
+	k.t.Fatal("the calls do not settle")
+	return nil
 }
 
 // waiting is how many calls of this process wait for a lock: lines of /proc/locks like "2: -> POSIX  ADVISORY  WRITE 99 fd:01:12 0 9", where 99 is the process.
 // Who was woken and did not run yet is not there.
 func (k *kernelSteps) waiting() int {
 	k.t.Helper()
-	b, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		k.t.Fatal(err)
-	}
 	n := 0
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(k.read("/proc/locks")) {
 		if words := strings.Fields(line); len(words) > 5 && words[1] == "->" && words[5] == fmt.Sprint(os.Getpid()) {
 			n++
 		}
 	}
 	return n
+}
+
+// asleep says whether the thread sleeps in fcntl or flock. If it runs the file says "running"; if it waits for a call, another number.
+func (k *kernelSteps) asleep(o *kernelOwner) bool {
+	k.t.Helper()
+	number, _, _ := strings.Cut(k.read(fmt.Sprintf("/proc/self/task/%d/syscall", o.tid)), " ")
+	return number == fmt.Sprint(unix.SYS_FCNTL) || number == fmt.Sprint(unix.SYS_FLOCK)
+}
+
+// read returns what is in a file of /proc: in one read, if the kernel can.
+func (k *kernelSteps) read(path string) string {
+	k.t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer f.Close()
+	var b bytes.Buffer
+	b.Grow(1 << 16)
+	if _, err := b.ReadFrom(f); err != nil {
+		k.t.Fatal(err)
+	}
+	return b.String()
 }
