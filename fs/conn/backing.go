@@ -57,24 +57,28 @@ func ProbePassthrough() error {
 	if err != nil {
 		return deviceError{err}
 	}
-	p := &probe{result: make(chan error, 1)}
+	p := &probe{result: make(chan error, 2)}
 	c := New(dev, p, fuse.NewDefaultRawFileSystem(), Options{Logger: log.New(io.Discard, "", 0)})
 	defer func() { _ = c.Close() }()
 	end, err := mountNowhere(dev)
 	if err != nil {
 		return err
 	}
-	served := make(chan error, 1)
-	go func() { served <- c.Serve() }()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := c.Serve(); err != nil {
+			p.result <- err // unless the probe has said more already
+		}
+	}()
 	select {
 	case err = <-p.result:
-		end()
-		_ = <-served // what counts the probe has said
-		return err
-	case err = <-served: // before INIT, and so for good
-		end()
-		return fmt.Errorf("the kernel ended the connection (%v)", err)
+	case <-served: // before INIT, and so for good
+		err = errors.New("the kernel ended the connection")
 	}
+	end()
+	<-served
+	return err
 }
 
 // mountNowhere makes a file system of a FUSE device, and returns what ends it.
