@@ -106,6 +106,20 @@ static void touch(int fd, long long off, long long n)
 	}
 }
 
+/*
+ * overlap says whether n bytes at off of a file would be sent to a place in the same file where some of them are. What comes of that is chance: the
+ * pipe in between holds pages of the file, not copies.
+ */
+static int overlap(int to, int from, long long off, long long n)
+{
+	struct stat a, b;
+	long long at = lseek(to, 0, SEEK_CUR);
+
+	if (fstat(to, &a) || fstat(from, &b) || a.st_ino != b.st_ino)
+		return 0;
+	return at / PAGE <= (off + n) / PAGE && off / PAGE <= (at + n) / PAGE;
+}
+
 /* look sums up what can be seen of a file: its attributes, where it has data, and what. */
 static uint64_t look(uint64_t h, int fd)
 {
@@ -326,6 +340,10 @@ static long long run(char *line, uint64_t *data)
 	if (!strcmp(op, "sendfile")) {
 		off_t from = c;
 
+		if (overlap(fds[a], fds[b], c, d)) {
+			errno = EINVAL;
+			return -1;
+		}
 		n = sendfile(fds[a], fds[b], &from, d);
 		*data = from;
 		if (n > 0)
