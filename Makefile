@@ -62,7 +62,7 @@ test: ## all tests, on real mounts, under the race detector; installs what they 
 	@$(MAKE) --no-print-directory unit integration
 	@echo "== once more on one processor, what is quick"
 	GOMAXPROCS=1 $(GOTEST) -race -timeout 5m ./objects/... ./fs/...
-	GOMAXPROCS=1 IPCFS_SCENARIOS=100 IPCFS_HAMMER=5 $(GOTEST) -race -timeout 5m -run 'TestDifferential|TestHammer|TestBlocked' ./integration
+	GOMAXPROCS=1 IPCFS_SCENARIOS=100 IPCFS_HAMMER=5 IPCFS_SEQUENCES=100 $(GOTEST) -race -timeout 5m -run 'Differential|TestHammer|TestBlocked' ./integration
 
 .PHONY: unit
 unit: ## tests without a mount, in seconds
