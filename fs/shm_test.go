@@ -35,7 +35,7 @@ func TestSegmentHasOneNode(t *testing.T) {
 	if out.OpenFlags != fuse.FOPEN_KEEP_CACHE {
 		t.Errorf("open flags %#x", out.OpenFlags)
 	}
-	for tid := uint32(thread1); tid <= thread3; tid++ {
+	for _, tid := range []uint32{thread1, thread2, thread3, 0} { // 0 is who cannot be seen from the daemon's pid namespace
 		if n := f.lookup(tid, dir, "a").NodeId; n != out.NodeId {
 			t.Errorf("thread %d gets node %d, want %d", tid, n, out.NodeId)
 		}
@@ -49,7 +49,7 @@ func TestSegmentHasOneNode(t *testing.T) {
 	if s := f.shm.store.Stat(); s.Segments != 1 {
 		t.Errorf("%d segments while the kernel has the node, as it does for a mapping", s.Segments)
 	}
-	f.Forget(out.NodeId, 4)
+	f.Forget(out.NodeId, 5)
 	if s := f.shm.store.Stat(); s.Segments != 0 || len(f.objects) != 0 {
 		t.Errorf("%d segments, %d objects are left", s.Segments, len(f.objects))
 	}

@@ -164,6 +164,26 @@ func TestFault(t *testing.T) {
 	want(t, "Seek that is not for data or holes", err, syscall.EINVAL)
 }
 
+// Pages that were taken for a system call that fails are given back.
+func TestFailedCallTakesNothing(t *testing.T) {
+	s := newSite(t, counted, smallLimits(8, 10))
+	g := s.segment()
+	defer g.Destroy()
+	want(t, "SetSize", g.SetSize(8*page.Size), nil)
+	file := g.file
+	var err error
+	if g.file, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", file), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := g.Write(make([]byte, 3*page.Size), 0); n != 0 || err != syscall.EBADF {
+		t.Errorf("Write to a file that is open for reading: %d, %v", n, err)
+	}
+	want(t, "Fallocate", g.Fallocate(0, 0, 3*page.Size), syscall.EBADF)
+	want(t, "close", unix.Close(g.file), nil)
+	g.file = file
+	s.wantFree("nothing was taken", 8, g)
+}
+
 func TestShmmaxAndShmmni(t *testing.T) {
 	eachStore(t, func(t *testing.T, private bool) {
 		s := newSite(t, private, ipc.Limits{ShmMax: 3 * page.Size, ShmAll: 100, ShmMni: 2})
