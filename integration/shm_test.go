@@ -109,7 +109,7 @@ func TestShmLivesUntilTheLastMappingIsGone(t *testing.T) {
 		if got := free - freePages(t, m.shm); got != size/4096 {
 			t.Errorf("%d pages are taken, want %d", got, size/4096)
 		}
-		if more := systemShmem(t) - system; more < size*9/10 {
+		if more := systemShmem(t) - system; more < size/2 { // others come and go meanwhile
 			t.Errorf("the system counts %d bytes more", more)
 		}
 		// With passthrough the mapping is of the file behind, and RELEASE comes with the last descriptor; else it waits for the mapping too.
