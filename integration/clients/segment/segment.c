@@ -1,14 +1,15 @@
 /*
  * segment: a process that does one thing at a time to files in memory, as it is told.
  *
- *   segment DIR [fill]  works in DIR. Each line on standard input is a command, each line on standard output the answer to it.
+ *   segment DIR [within] [fill]  works in DIR. Each line on standard input is a command, each line on standard output the answer to it.
  *
  * A descriptor is named by a slot, a mapping too. The answer is
  *
  *   RESULT ERRNO SIGNAL DATA
  *
  * where SIGNAL is what the command raised and DATA a checksum of what was seen. With fill, what is read by a system call is touched through a mapping
- * then: that gives memory to the holes in it, as a read into the page cache of a FUSE file does.
+ * then: that gives memory to the holes in it, as a read into the page cache of a FUSE file does. With within, nothing is stored behind the end of
+ * a file in its last page.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,9 +37,10 @@ static int fds[SLOTS];
 static struct {
 	unsigned char *at;
 	size_t len;
+	int fd; /* with within, the file */
 } maps[MAPS];
 static unsigned char buf[MAXIO];
-static int fills;
+static int fills, withins;
 static volatile sig_atomic_t raised;
 static sigjmp_buf back;
 static volatile sig_atomic_t touching;
@@ -171,6 +173,32 @@ static void tell(int fd)
 	lseek(fd, pos, SEEK_SET);
 }
 
+/* unmap ends a mapping, if there is one. */
+static int unmap(long m)
+{
+	int ret;
+
+	if (!maps[m].at)
+		return 0;
+	ret = munmap(maps[m].at, maps[m].len);
+	maps[m].at = NULL;
+	if (withins)
+		close(maps[m].fd);
+	return ret;
+}
+
+/* within gives how many of the n bytes at off of a mapping may be stored into: not those behind the end of the file in its last page. */
+static long long within(long m, long long off, long long n)
+{
+	struct stat st;
+
+	if (!withins || fstat(maps[m].fd, &st) || off >= (st.st_size + PAGE - 1) / PAGE * PAGE)
+		return n;
+	if (off >= st.st_size)
+		return 0;
+	return n < st.st_size - off ? n : st.st_size - off;
+}
+
 /* reset closes and unmaps all. */
 static void reset(void)
 {
@@ -181,11 +209,8 @@ static void reset(void)
 			close(fds[i]);
 		fds[i] = -1;
 	}
-	for (int i = 0; i < MAPS; i++) {
-		if (maps[i].at)
-			munmap(maps[i].at, maps[i].len);
-		maps[i].at = NULL;
-	}
+	for (int i = 0; i < MAPS; i++)
+		unmap(i);
 	setrlimit(RLIMIT_FSIZE, &unlimited);
 }
 
@@ -351,21 +376,21 @@ static long long run(char *line, uint64_t *data)
 		return n;
 	}
 	if (!strcmp(op, "mmap")) {
-		if (maps[a].at)
-			munmap(maps[a].at, maps[a].len);
+		unmap(a);
 		maps[a].at = mmap(NULL, e, c, d, fds[b], 0);
 		maps[a].len = e;
-		if (maps[a].at != MAP_FAILED)
+		if (maps[a].at != MAP_FAILED) {
+			if (withins)
+				maps[a].fd = fcntl(fds[b], F_DUPFD_CLOEXEC, 100);
 			return 0;
+		}
 		maps[a].at = NULL;
 		return -1;
 	}
 	if (!strcmp(op, "munmap")) {
 		if (!in_map(a, 0, 0))
 			return -1;
-		n = munmap(maps[a].at, maps[a].len);
-		maps[a].at = NULL;
-		return n;
+		return unmap(a);
 	}
 	if (!strcmp(op, "msync"))
 		return in_map(a, 0, 0) ? msync(maps[a].at, maps[a].len, b) : -1;
@@ -378,8 +403,12 @@ static long long run(char *line, uint64_t *data)
 
 		if (!p)
 			return -1;
-		if (!strcmp(op, "store"))
+		if (!strcmp(op, "store")) {
+			c = within(a, b, c);
 			fill(d, c);
+		}
+		if (!strcmp(op, "add") && within(a, b, 8) < 8)
+			return 0;
 		touching = 1;
 		if (sigsetjmp(back, 1) == 0) {
 			if (!strcmp(op, "load"))
@@ -432,7 +461,8 @@ int main(int argc, char **argv)
 		perror("segment");
 		return 1;
 	}
-	fills = argc > 2;
+	withins = argc > 2;
+	fills = argc > 3;
 	for (int i = 0; i < SLOTS; i++)
 		fds[i] = -1;
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
