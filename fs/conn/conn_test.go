@@ -51,6 +51,7 @@ func newKernel(t *testing.T, h Handler, debug bool) *kernel {
 	go func() { served <- c.Serve() }()
 	t.Cleanup(func() {
 		_ = unix.Close(k.fd)
+		close(k.goOn) // a test that failed may have left a FALLOCATE behind
 		if err := <-served; err == nil {
 			t.Error("Serve took the end of the socket for an unmount")
 		}
@@ -84,6 +85,15 @@ func (k *kernel) answer(unique uint64) (syscall.Errno, []byte) {
 	return syscall.Errno(-h.Status), body
 }
 
+// read reads what the connection wrote, whatever signals the runtime sends meanwhile.
+func (k *kernel) read(b []byte) (int, error) {
+	for {
+		if n, err := unix.Read(k.fd, b); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
 // next receives the next answer.
 func (k *kernel) next() (*fuse.OutHeader, []byte) {
 	k.t.Helper()
@@ -91,7 +101,7 @@ func (k *kernel) next() (*fuse.OutHeader, []byte) {
 		k.t.Fatal(err)
 	}
 	b := wordAligned(MaxWrite + headroom)
-	n, err := unix.Read(k.fd, b)
+	n, err := k.read(b)
 	if err != nil {
 		k.t.Fatalf("no answer: %v", err)
 	}
@@ -236,7 +246,7 @@ func TestPollNotification(t *testing.T) {
 	in := PollIn{Kh: 77, Events: anyEvent}
 	k.send(opPOLL, 2, bytes.Clone(bytesOf(&in)[unsafe.Sizeof(in.InHeader):]))
 	b := wordAligned(64)
-	n, err := unix.Read(k.fd, b)
+	n, err := k.read(b)
 	h, _ := as[fuse.OutHeader](b[:n])
 	if err != nil || n != 24 || h.Unique != 0 || h.Status != 1 || b[16] != 77 {
 		t.Fatalf("the notification is % x, %v", b[:n], err)
