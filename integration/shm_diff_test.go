@@ -26,7 +26,7 @@ var shmDeviations = []string{
 	"with passthrough a file that was opened with O_APPEND goes on to append when fcntl(2) takes the flag away: the sequences take away only what fcntl(2) gave",
 	"under RLIMIT_FSIZE a tmpfs refuses fallocate(2) with FALLOC_FL_KEEP_SIZE beyond it, FUSE does not; and FUSE looks at the limit before the mode, a tmpfs after it: " +
 		"under a limit the sequences give memory with mode 0 only",
-	"files of a mount that has POSIX ACLs keep them; FUSE is not asked for them here",
+	"POSIX ACLs are refused with EOPNOTSUPP, where a tmpfs has them",
 	"fcntl(F_GET_SEALS) says EINVAL instead of F_SEAL_SEAL, and F_ADD_SEALS EINVAL instead of EPERM",
 	"F_GETLK names the process that set a lock of an open file (F_OFD_SETLK), where a tmpfs says -1: FUSE does not tell them apart",
 	"epoll_ctl(2) refuses a regular file of a tmpfs with EPERM, and takes one of a FUSE mount",
