@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"hash/fnv"
+	"io"
 	"syscall"
 	"time"
 
@@ -16,8 +18,10 @@ const (
 
 const blockSize = 4096
 
-// attrLocked fills in the attributes of i.
-func (f *FS) attrLocked(i *inode, a *fuse.Attr) {
+// attrLocked fills in the attributes of n. A view is a file of its own to stat(2), with a number of its own: from one view of an object to another, cp and cat would
+// otherwise refuse to copy.
+func (f *FS) attrLocked(n *node, a *fuse.Attr) {
+	i := n.inode
 	*a = fuse.Attr{
 		Ino: i.ino, Mode: i.mode | i.perm.Mode, Nlink: f.nlinkLocked(i), Blksize: blockSize,
 		Owner: fuse.Owner{Uid: i.perm.UID, Gid: i.perm.GID},
@@ -30,6 +34,11 @@ func (f *FS) attrLocked(i *inode, a *fuse.Attr) {
 		a.Size = uint64(len(i.entries))
 	case i.mode == typeLink:
 		a.Size = uint64(len(i.target))
+	}
+	if n.view != nil {
+		h := fnv.New32a()
+		_, _ = io.WriteString(h, n.view.String())
+		a.Ino |= uint64(h.Sum32()|1) << 32
 	}
 	if f.opts.UID != nil {
 		a.Uid = *f.opts.UID
@@ -45,7 +54,7 @@ func (f *FS) attrLocked(i *inode, a *fuse.Attr) {
 // entryLocked fills in the answer of a LOOKUP that came to n.
 func (f *FS) entryLocked(n *node, out *fuse.EntryOut) {
 	*out = fuse.EntryOut{NodeId: n.id}
-	f.attrLocked(n.inode, &out.Attr)
+	f.attrLocked(n, &out.Attr)
 	if !n.inode.isStream() {
 		out.SetEntryTimeout(entryTimeout)
 	}
@@ -62,13 +71,13 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 	if n == nil {
 		return fuse.Status(errStale)
 	}
-	f.attrOutLocked(n.inode, out)
+	f.attrOutLocked(n, out)
 	return fuse.OK
 }
 
-func (f *FS) attrOutLocked(i *inode, out *fuse.AttrOut) {
-	f.attrLocked(i, &out.Attr)
-	if i.isDir() {
+func (f *FS) attrOutLocked(n *node, out *fuse.AttrOut) {
+	f.attrLocked(n, &out.Attr)
+	if n.inode.isDir() {
 		out.SetTimeout(dirAttrTimeout)
 	}
 }
@@ -133,7 +142,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 		i.mtime = mtime
 	}
 	i.ctime = now
-	f.attrOutLocked(i, out)
+	f.attrOutLocked(n, out)
 	return fuse.OK
 }
 

@@ -27,28 +27,46 @@ func (f *FS) dirLocked(id uint64) (*inode, fuse.Status) {
 	return n.inode, fuse.OK
 }
 
-// entryOfLocked returns the directory with a node id and its entry of that name.
-func (f *FS) entryOfLocked(id uint64, name string) (dir, i *inode, st fuse.Status) {
-	dir, st = f.dirLocked(id)
+// entry is what a name in a directory leads to.
+type entry struct {
+	dir   *inode
+	name  string // of the inode in the directory, without the view
+	inode *inode // nil if there is none
+	view  view
+}
+
+// entryOfLocked returns the entry of that name in the directory with a node id. With ENOENT it is the one that could be made; EINVAL if there can be none.
+func (f *FS) entryOfLocked(id uint64, name string) (entry, fuse.Status) {
+	dir, st := f.dirLocked(id)
 	if !st.Ok() {
-		return nil, nil, st
+		return entry{}, st
 	}
 	if len(name) > nameMax {
-		return nil, nil, fuse.Status(syscall.ENAMETOOLONG)
+		return entry{}, fuse.Status(syscall.ENAMETOOLONG)
 	}
-	if i = dir.entries[name]; i == nil {
-		return dir, nil, fuse.ENOENT
+	e := entry{dir: dir, name: name}
+	if dir.kind != nil {
+		var err error
+		if e.name, e.view, err = dir.kind.cutView(name); err != nil {
+			return entry{}, f.status(err)
+		}
 	}
-	return dir, i, fuse.OK
+	switch e.inode = dir.entries[e.name]; {
+	case e.inode == nil:
+		return e, fuse.ENOENT
+	case e.view != nil && e.inode.object == nil:
+		return entry{}, fuse.EINVAL
+	}
+	return e, fuse.OK
 }
 
 // Lookup answers LOOKUP.
 func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, i, st := f.entryOfLocked(h.NodeId, name)
+	e, st := f.entryOfLocked(h.NodeId, name)
 	if st.Ok() {
-		f.entryLocked(f.lookupNodeLocked(i, h.Pid), out)
+		f.entryLocked(f.lookupNodeLocked(e.inode, e.view, h.Pid), out)
 	}
 	return st
 }
@@ -83,29 +101,32 @@ func (f *FS) newLocked(h *fuse.InHeader, dir *inode, mode uint32) (*inode, fuse.
 	return i, fuse.OK
 }
 
-// addLocked makes a file or directory with a name. EEXIST if the name is taken.
-func (f *FS) addLocked(h *fuse.InHeader, name string, mode uint32) (*inode, fuse.Status) {
-	dir, _, st := f.entryOfLocked(h.NodeId, name)
+// addLocked makes a file or directory with a name; by the name of a view, the object. EEXIST if the name is taken.
+func (f *FS) addLocked(h *fuse.InHeader, name string, mode uint32) (entry, fuse.Status) {
+	e, st := f.entryOfLocked(h.NodeId, name)
 	switch {
 	case st.Ok():
-		return nil, fuse.Status(syscall.EEXIST)
+		return e, fuse.Status(syscall.EEXIST)
 	case st != fuse.ENOENT:
-		return nil, st
-	case f.nlinkLocked(dir) == 0:
-		return nil, fuse.ENOENT // the directory was removed
+		return e, st
+	case f.nlinkLocked(e.dir) == 0:
+		return e, fuse.ENOENT // the directory was removed
 	}
 	switch t := mode & syscall.S_IFMT; t {
-	case typeReg, typeDir, typeLink:
+	case typeReg:
+	case typeDir, typeLink:
+		if e.view != nil {
+			return e, fuse.EINVAL
+		}
 	default:
-		if dir.kind == nil || !dir.kind.special(t) {
-			return nil, fuse.EPERM
+		if e.dir.kind == nil || !e.dir.kind.special(t) {
+			return e, fuse.EPERM
 		}
 	}
-	i, st := f.newLocked(h, dir, mode)
-	if st.Ok() {
-		f.linkLocked(dir, name, i)
+	if e.inode, st = f.newLocked(h, e.dir, mode); st.Ok() {
+		f.linkLocked(e.dir, e.name, e.inode)
 	}
-	return i, st
+	return e, st
 }
 
 // Mkdir answers MKDIR.
@@ -122,9 +143,9 @@ func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.E
 func (f *FS) make(h *fuse.InHeader, name string, mode uint32, out *fuse.EntryOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	i, st := f.addLocked(h, name, mode)
+	e, st := f.addLocked(h, name, mode)
 	if st.Ok() {
-		f.entryLocked(f.lookupNodeLocked(i, h.Pid), out)
+		f.entryLocked(f.lookupNodeLocked(e.inode, e.view, h.Pid), out)
 	}
 	return st
 }
@@ -136,11 +157,11 @@ func (f *FS) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, o
 	if f.targets+len(target) > maxTargets {
 		return fuse.Status(syscall.ENOSPC)
 	}
-	i, st := f.addLocked(h, name, typeLink|0o777)
+	e, st := f.addLocked(h, name, typeLink|0o777)
 	if st.Ok() {
-		i.target = target
+		e.inode.target = target
 		f.targets += len(target)
-		f.entryLocked(f.lookupNodeLocked(i, h.Pid), out)
+		f.entryLocked(f.lookupNodeLocked(e.inode, nil, h.Pid), out)
 	}
 	return st
 }
@@ -156,11 +177,12 @@ func (f *FS) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status)
 	return []byte(n.inode.target), fuse.OK
 }
 
-// Link answers LINK: one more name for a file, also for one that has none yet (O_TMPFILE). EXDEV between kinds; EMLINK and ENOSPC when there are too many.
+// Link answers LINK: one more name for a file, also for one that has none yet (O_TMPFILE). EXDEV between kinds; EMLINK and ENOSPC when there are too many; EPERM for
+// a view, EINVAL for a name of one.
 func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	dir, _, st := f.entryOfLocked(in.NodeId, name)
+	e, st := f.entryOfLocked(in.NodeId, name)
 	n := f.nodes[in.Oldnodeid]
 	switch {
 	case st.Ok():
@@ -169,31 +191,35 @@ func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.Ent
 		return st
 	case n == nil:
 		return fuse.Status(errStale)
-	case n.inode.isDir() || n.inode.fixed || dir.kind == nil:
+	case n.inode.isDir() || n.inode.fixed || n.view != nil || e.dir.kind == nil:
 		return fuse.EPERM
-	case n.inode.kind != dir.kind:
+	case n.inode.kind != e.dir.kind:
 		return fuse.EXDEV
-	case f.nlinkLocked(dir) == 0:
+	case e.view != nil:
+		return fuse.EINVAL
+	case f.nlinkLocked(e.dir) == 0:
 		return fuse.ENOENT
 	case len(n.inode.names) >= maxLinks:
 		return fuse.Status(syscall.EMLINK)
 	case len(n.inode.names) > 0 && f.inodes >= f.opts.MaxInodes:
 		return fuse.Status(syscall.ENOSPC)
 	}
-	f.linkLocked(dir, name, n.inode)
+	f.linkLocked(e.dir, name, n.inode)
 	n.inode.changeLocked(f.now())
-	f.entryLocked(f.lookupNodeLocked(n.inode, in.Pid), out)
+	f.entryLocked(f.lookupNodeLocked(n.inode, nil, in.Pid), out)
 	return fuse.OK
 }
 
 // Create answers CREATE: it makes an object and opens it, and never waits, since the kernel holds the lock of the directory.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	var done ipc.Completions
+	defer done.Deliver()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	i, st := f.addLocked(&in.InHeader, name, typeReg|in.Mode&0o7777)
+	e, st := f.addLocked(&in.InHeader, name, typeReg|in.Mode&0o7777)
 	if st.Ok() {
-		if st = f.createLocked(in, i, out); !st.Ok() {
-			f.removeLocked(i.names[0].dir, name)
+		if st = f.createLocked(in, e.inode, e.view, out); !st.Ok() {
+			f.removeLocked(e.dir, e.name, &done)
 		}
 	}
 	return st
@@ -209,7 +235,7 @@ func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) 
 	}
 	i, st := f.newLocked(&in.InHeader, dir, typeReg|in.Mode&0o7777)
 	if st.Ok() {
-		if st = f.createLocked(in, i, out); !st.Ok() {
+		if st = f.createLocked(in, i, nil, out); !st.Ok() {
 			f.dropLocked(i)
 		}
 	}
@@ -217,19 +243,19 @@ func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) 
 }
 
 // createLocked opens the new object i and fills in the answer.
-func (f *FS) createLocked(in *fuse.CreateIn, i *inode, out *fuse.CreateOut) fuse.Status {
-	o, err := i.object.create(processOf(&in.InHeader), in.Flags)
+func (f *FS) createLocked(in *fuse.CreateIn, i *inode, v view, out *fuse.CreateOut) fuse.Status {
+	o, err := i.object.create(processOf(&in.InHeader), in.Flags, v)
 	if err != nil {
 		return f.status(err)
 	}
-	n := f.lookupNodeLocked(i, in.Pid)
+	n := f.lookupNodeLocked(i, v, in.Pid)
 	f.admitOpenLocked(n, in.Pid, in.Flags) // nobody else has looked it up
 	f.entryLocked(n, &out.EntryOut)
 	out.OpenOut = o.out()
 	return fuse.OK
 }
 
-// Unlink answers UNLINK. Who has the file open goes on with it.
+// Unlink answers UNLINK. Who has the file open goes on with it, unless the object ends with its last name.
 func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	return f.remove(h, name, false)
 }
@@ -239,11 +265,14 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status
 	return f.remove(h, name, true)
 }
 
-// remove removes a directory, or anything else. EPERM for what the tree began with.
+// remove removes a directory, or anything else. EPERM for what the tree began with, and for a view.
 func (f *FS) remove(h *fuse.InHeader, name string, wantDir bool) fuse.Status {
+	var done ipc.Completions
+	defer done.Deliver()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	dir, i, st := f.entryOfLocked(h.NodeId, name)
+	e, st := f.entryOfLocked(h.NodeId, name)
+	i := e.inode
 	switch {
 	case !st.Ok():
 		return st
@@ -251,45 +280,51 @@ func (f *FS) remove(h *fuse.InHeader, name string, wantDir bool) fuse.Status {
 		return fuse.ENOTDIR
 	case !wantDir && i.isDir():
 		return fuse.EISDIR
-	case i.fixed:
+	case i.fixed || e.view != nil:
 		return fuse.EPERM
 	case len(i.entries) > 0:
 		return fuse.Status(syscall.ENOTEMPTY)
 	}
-	f.removeLocked(dir, name)
+	f.removeLocked(e.dir, e.name, &done)
 	return fuse.OK
 }
 
-// Rename answers RENAME and RENAME2. EXDEV between kinds; EINVAL for a flag other than RENAME_NOREPLACE and RENAME_EXCHANGE.
+// Rename answers RENAME and RENAME2. EXDEV between kinds; EINVAL for a flag other than RENAME_NOREPLACE and RENAME_EXCHANGE, and for a new name that is one of a view;
+// EPERM for a view.
 func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
 	if in.Flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {
 		return fuse.EINVAL
 	}
+	var done ipc.Completions
+	defer done.Deliver()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	from, i, st := f.entryOfLocked(in.NodeId, oldName)
+	from, st := f.entryOfLocked(in.NodeId, oldName)
 	if !st.Ok() {
 		return st
 	}
-	to, old, st := f.entryOfLocked(in.Newdir, newName)
+	to, st := f.entryOfLocked(in.Newdir, newName)
 	if !st.Ok() && st != fuse.ENOENT {
 		return st
 	}
+	i, old := from.inode, to.inode
 	switch {
-	case i.fixed || old != nil && old.fixed || to.kind == nil:
+	case i.fixed || old != nil && (old.fixed || to.view != nil) || from.view != nil || to.dir.kind == nil:
 		return fuse.EPERM
-	case from.kind != to.kind:
+	case from.dir.kind != to.dir.kind:
 		return fuse.EXDEV
+	case to.view != nil:
+		return fuse.EINVAL
 	case old == i:
 		return fuse.OK
 	case in.Flags&unix.RENAME_EXCHANGE != 0:
 		if old == nil {
 			return fuse.ENOENT
 		}
-		f.unlinkLocked(from, oldName)
-		f.unlinkLocked(to, newName)
-		f.linkLocked(to, newName, i)
-		f.linkLocked(from, oldName, old)
+		f.unlinkLocked(from.dir, oldName)
+		f.unlinkLocked(to.dir, newName)
+		f.linkLocked(to.dir, newName, i)
+		f.linkLocked(from.dir, oldName, old)
 		i.changeLocked(f.now())
 		old.changeLocked(f.now())
 		return fuse.OK
@@ -304,10 +339,10 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		case len(old.entries) > 0:
 			return fuse.Status(syscall.ENOTEMPTY)
 		}
-		f.removeLocked(to, newName)
+		f.removeLocked(to.dir, newName, &done)
 	}
-	f.unlinkLocked(from, oldName)
-	f.linkLocked(to, newName, i)
+	f.unlinkLocked(from.dir, oldName)
+	f.linkLocked(to.dir, newName, i)
 	i.changeLocked(f.now())
 	return fuse.OK
 }
@@ -389,7 +424,7 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 			break
 		}
 		if i := dir.entries[e.name]; i != nil && !i.isStream() {
-			f.entryLocked(f.lookupNodeLocked(i, in.Pid), entry)
+			f.entryLocked(f.lookupNodeLocked(i, nil, in.Pid), entry)
 		}
 	}
 	return st

@@ -277,7 +277,7 @@ func TestRename(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := newTree(t, 0)
 			dir := f.pipes()
-			others := f.newInodeLocked(otherKind{pipes{f.FS}}, typeDir, f.root.perm)
+			others := f.newInodeLocked(otherKind{pipes{fs: f.FS}}, typeDir, f.root.perm)
 			f.linkLocked(f.root, "others", others)
 			for _, d := range []string{"d", "e"} {
 				if _, st := f.mkdir(dir, d); st != fuse.OK {

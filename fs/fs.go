@@ -67,14 +67,14 @@ func New(ns *ipc.Namespace, opts Options) *FS {
 	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
 	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
 	f.root.fixed = true
-	f.root.current = f.newNodeLocked(f.root, 0)
+	f.root.current = f.newNodeLocked(f.root, nil, 0)
 	f.root.current.nlookup = 1 // the kernel never forgets the root
 
 	mode := uint32(0o700)
 	if opts.AllowOther {
 		mode = 0o1777
 	}
-	for _, k := range []kind{pipes{f}, f.shm} {
+	for _, k := range []kind{pipes{fs: f}, f.shm, newMsgqKind(f)} {
 		d := f.newInodeLocked(k, typeDir, withMode(owner, mode))
 		d.fixed = true
 		f.linkLocked(f.root, k.name(), d)
@@ -136,7 +136,7 @@ func (f *FS) Open(c conn.Call, in *fuse.OpenIn) {
 		return
 	}
 	st := f.admitOpenLocked(n, in.Pid, in.Flags)
-	i := n.inode
+	i, v := n.inode, n.view
 	f.mu.Unlock()
 	switch {
 	case !st.Ok():
@@ -144,7 +144,7 @@ func (f *FS) Open(c conn.Call, in *fuse.OpenIn) {
 	case i.text != nil:
 		f.openText(c, i)
 	case i.object != nil:
-		i.object.open(c, in)
+		i.object.open(c, in, v)
 	default:
 		c.ReplyStatus(fuse.EINVAL)
 	}

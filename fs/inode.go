@@ -46,8 +46,9 @@ type inode struct {
 	// times of what has no object
 	atime, mtime, ctime time.Time
 
-	nodes   int   // node ids that the kernel holds
-	current *node // the one that a LOOKUP may return, if there is one
+	nodes   int            // node ids that the kernel holds
+	current *node          // the one that a LOOKUP may return, if there is one
+	views   map[view]*node // likewise for each view
 }
 
 // name is an entry of a directory.
@@ -75,6 +76,7 @@ type name struct {
 type node struct {
 	id      uint64
 	inode   *inode
+	view    view
 	nlookup uint64
 	tid     uint32 // the thread that looked it up first
 	shared  bool   // another one did too
@@ -105,24 +107,55 @@ func (f *FS) newInodeLocked(k kind, mode uint32, perm ipc.Perm) *inode {
 }
 
 // newNodeLocked makes a node id, which counts for nothing until a LOOKUP counts it.
-func (f *FS) newNodeLocked(i *inode, tid uint32) *node {
+func (f *FS) newNodeLocked(i *inode, v view, tid uint32) *node {
 	f.lastID++
-	n := &node{id: f.lastID, inode: i, tid: tid}
+	n := &node{id: f.lastID, inode: i, view: v, tid: tid}
 	f.nodes[n.id] = n
 	i.nodes++
 	return n
 }
 
-// lookupNodeLocked returns the node id for a path walk of tid that has come to i, and counts it.
-func (f *FS) lookupNodeLocked(i *inode, tid uint32) *node {
-	n := i.current
+// currentLocked is the node that a LOOKUP of the view may return; nil if there is none.
+func (i *inode) currentLocked(v view) *node {
+	if v == nil {
+		return i.current
+	}
+	return i.views[v]
+}
+
+// setCurrentLocked makes n the node that a LOOKUP of its view may return.
+func (i *inode) setCurrentLocked(n *node) {
+	switch {
+	case n.view == nil:
+		i.current = n
+	case i.views == nil:
+		i.views = map[view]*node{n.view: n}
+	default:
+		i.views[n.view] = n
+	}
+}
+
+// retireLocked sees to it that no LOOKUP returns n any more.
+func (i *inode) retireLocked(n *node) {
+	switch {
+	case i.currentLocked(n.view) != n:
+	case n.view == nil:
+		i.current = nil
+	default:
+		delete(i.views, n.view)
+	}
+}
+
+// lookupNodeLocked returns the node id for a path walk of tid that has come to the view v of i, and counts it.
+func (f *FS) lookupNodeLocked(i *inode, v view, tid uint32) *node {
+	n := i.currentLocked(v)
 	_, again := f.retry[tid]
 	switch {
 	case i.isStream() && (again || tid == 0):
-		n = f.newNodeLocked(i, tid)
+		n = f.newNodeLocked(i, v, tid)
 	case n == nil:
-		n = f.newNodeLocked(i, tid)
-		i.current = n
+		n = f.newNodeLocked(i, v, tid)
+		i.setCurrentLocked(n)
 	case n.tid != tid:
 		n.shared = true
 	}
@@ -146,9 +179,7 @@ func (f *FS) admitOpenLocked(n *node, tid, flags uint32) fuse.Status {
 		return fuse.Status(errStale)
 	}
 	n.hot = true
-	if i.current == n {
-		i.current = nil
-	}
+	i.retireLocked(n)
 	return fuse.OK
 }
 
@@ -173,9 +204,7 @@ func (f *FS) Forget(nodeid, nlookup uint64) {
 	}
 	i := n.inode
 	delete(f.nodes, nodeid)
-	if i.current == n {
-		i.current = nil
-	}
+	i.retireLocked(n)
 	i.nodes--
 	f.dropLocked(i)
 }
@@ -231,11 +260,14 @@ func (f *FS) unlinkLocked(dir *inode, n string) {
 	dir.touchLocked(f.now())
 }
 
-// removeLocked takes a name away for good.
-func (f *FS) removeLocked(dir *inode, n string) {
+// removeLocked takes a name away for good. done is to be delivered when FS.mu is free.
+func (f *FS) removeLocked(dir *inode, n string, done *ipc.Completions) {
 	i := dir.entries[n]
 	f.unlinkLocked(dir, n)
 	i.changeLocked(f.now())
+	if i.object != nil && len(i.names) == 0 {
+		i.object.unlinked(done)
+	}
 	f.dropLocked(i)
 }
 

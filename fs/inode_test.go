@@ -151,8 +151,8 @@ func (f *tree) wantLeft(nodes, inodes int) {
 	}
 }
 
-// fixedInodes are the root, pipes, shm, proc and proc/pipes.
-const fixedInodes = 5
+// fixedInodes are the root, pipes, shm, msgq, proc and proc/pipes.
+const fixedInodes = 6
 
 func TestLookupsAreCounted(t *testing.T) {
 	f := newTree(t, 0)

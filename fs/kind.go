@@ -15,11 +15,22 @@ type kind interface {
 	newObject(creator ipc.Caller) (object, error)
 	// special says whether the directory takes a special file of this type, whose data the kernel carries itself.
 	special(mode uint32) bool
+	// cutView parts a name into that of an object and the view that stands behind it, nil if none does. EINVAL if the name can be none.
+	cutView(name string) (string, view, error)
 	// memory is what statfs(2) tells of the kind, in pages.
 	memory() memory
 	// xattrs are what extended attributes of the kind's directory show.
 	xattrs() []xattr
 }
+
+// view is how a file shows its object: what stands behind the object's name, in a name that no directory lists. nil is the object itself. Views of the same name
+// are equal.
+type view interface{ String() string }
+
+// noViews is for kinds whose objects have only themselves.
+type noViews struct{}
+
+func (noViews) cutView(name string) (string, view, error) { return name, nil, nil }
 
 // memory is how much there is for the objects of a kind, and how much of it is free.
 type memory struct{ limit, free uint64 }
@@ -30,9 +41,11 @@ type object interface {
 	// a regular file to the kernel, with one node.
 	stream() bool
 	// open answers OPEN, now or when it completes.
-	open(c conn.Call, in *fuse.OpenIn)
+	open(c conn.Call, in *fuse.OpenIn, v view)
 	// create opens an object that this very request made; it must not wait.
-	create(caller ipc.Caller, flags uint32) (opened, error)
+	create(caller ipc.Caller, flags uint32, v view) (opened, error)
+	// unlinked is told when the last name of the object is gone. done is delivered when FS.mu is free.
+	unlinked(done *ipc.Completions)
 	// drop ends an object that nobody can reach any more.
 	drop()
 	setSize(caller ipc.Caller, size uint64) error
@@ -64,6 +77,11 @@ func (o opened) answer(f *FS, c conn.Call) {
 		f.handles.remove(o.fh).release()
 	}
 }
+
+// outlivesName is for objects that live on as long as they are open.
+type outlivesName struct{}
+
+func (outlivesName) unlinked(*ipc.Completions) {}
 
 // noXAttrs is for objects to which users cannot add attributes.
 type noXAttrs struct{}

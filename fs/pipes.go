@@ -14,11 +14,11 @@ import (
 	"ipcfs/objects/pipe"
 )
 
-// streamFlags open a stream: every read and write comes here, at once and in its own time; it cannot seek; close sends nothing but RELEASE.
-const streamFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_STREAM | fuse.FOPEN_NONSEEKABLE | fuse.FOPEN_PARALLEL_DIRECT_WRITES | fuse.FOPEN_NOFLUSH
-
 // pipes is the kind under pipes/.
-type pipes struct{ fs *FS }
+type pipes struct {
+	noViews
+	fs *FS
+}
 
 func (pipes) name() string             { return "pipes" }
 func (pipes) special(mode uint32) bool { return mode == typeFIFO }
@@ -37,6 +37,7 @@ func (k pipes) memory() memory {
 // pipeObject is a file under pipes/.
 type pipeObject struct {
 	noXAttrs
+	outlivesName
 	fs   *FS
 	pipe *pipe.Pipe
 }
@@ -50,7 +51,7 @@ func (o *pipeObject) opened(f *pipeFile) opened {
 	return opened{fh: o.fs.handles.add(f), flags: streamFlags}
 }
 
-func (o *pipeObject) open(c conn.Call, in *fuse.OpenIn) {
+func (o *pipeObject) open(c conn.Call, in *fuse.OpenIn, _ view) {
 	if in.Flags == syscall.O_RDONLY {
 		// Every open(2) of a 64-bit program comes with O_LARGEFILE. This one is the kernel's own, for an ioctl such as FS_IOC_GETFLAGS, perhaps with
 		// the inode's lock held: it must not wait, nor be anybody's partner.
@@ -135,14 +136,7 @@ func (x *pipeOpen) Deliver() {
 // Cancel ends the wait of the OPEN.
 func (x *pipeOpen) Cancel() func() { return cancel(&x.op) }
 
-// cancel cancels an operation and returns what tells so.
-func cancel(op ipc.Canceler) func() {
-	var done ipc.Completions
-	op.Cancel(&done)
-	return done.Deliver
-}
-
-func (o *pipeObject) create(caller ipc.Caller, flags uint32) (opened, error) {
+func (o *pipeObject) create(caller ipc.Caller, flags uint32, _ view) (opened, error) {
 	f, err := o.openNow(caller, flags)
 	if err != nil {
 		return opened{}, err
@@ -162,12 +156,6 @@ func (o *pipeObject) openNow(caller ipc.Caller, flags uint32) (*pipeFile, error)
 	return &pipeFile{fs: o.fs, file: op.File}, nil
 }
 
-// nothing is the completion of an operation whose caller looks at the result itself.
-type nothing struct{}
-
-// Deliver does nothing.
-func (nothing) Deliver() {}
-
 // setSize sets the capacity. A truncation to 0 changes nothing: it is what `>` does to an existing file. (With CAP_ATOMIC_O_TRUNC it would come as a flag of
 // OPEN instead, but then the kernel takes the file to be empty, and each write from there on takes the inode's lock exclusively; see streamSize.)
 func (o *pipeObject) setSize(caller ipc.Caller, size uint64) error {
@@ -184,12 +172,8 @@ func (o *pipeObject) setCapacity(caller ipc.Caller, size uint64) error {
 	return err
 }
 
-// streamSize is the size that a stream shows: a write(2) within it takes the lock of the kernel's inode shared, so that the writers of one open file do not
-// queue behind each other where no signal reaches them. A larger one, and any append, takes it exclusively; a larger size would mislead who reads st_size bytes.
-const streamSize = conn.MaxWrite
-
 func (o *pipeObject) attr(a *fuse.Attr) {
-	a.Size, a.Blocks = streamSize, streamSize/512 // without blocks, cp would take it for a hole
+	streamAttr(a)
 	t := o.pipe.Times()
 	a.SetTimes(&t.Atime, &t.Mtime, &t.Ctime)
 }
@@ -240,8 +224,7 @@ type pipeRead struct {
 var pipeReads = sync.Pool{New: func() any { return new(pipeRead) }}
 
 func (p *pipeFile) read(c conn.Call, in *fuse.ReadIn) {
-	// Without it the READ fills the page cache, for a private mmap or for splice(2), and would be asked for again.
-	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
+	if fillsPageCache(in) {
 		c.ReplyStatus(fuse.EINVAL)
 		return
 	}
@@ -301,13 +284,6 @@ func (p *pipeFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
 	p.file.Write(&x.op, &done)
 }
 
-// continuesWrite says whether a WRITE is a later piece of one write(2). An append (O_APPEND or RWF_APPEND) begins at what the kernel takes for the end of
-// the file: at streamSize, and further up after each append. So what begins there counts as a new write; a piece of a write of more than 1 MiB that is not
-// known for one is whole pages but for odd alignments, where nothing but the use of slots can differ.
-func continuesWrite(in *fuse.WriteIn) bool {
-	return in.Flags&syscall.O_APPEND == 0 && in.Offset > 0 && in.Offset < streamSize
-}
-
 // Deliver answers the WRITE, after the SIGPIPE that belongs to it.
 func (x *pipeWrite) Deliver() {
 	x.call.Answering()
@@ -325,21 +301,8 @@ func (x *pipeWrite) Deliver() {
 // Cancel ends the wait of the WRITE.
 func (x *pipeWrite) Cancel() func() { return cancel(&x.op) }
 
-// pipeWake wakes the polls of an open file.
-type pipeWake struct {
-	call conn.Call
-	kh   uint64
-}
-
-// Deliver sends NOTIFY_POLL.
-func (w *pipeWake) Deliver() { w.call.NotifyPoll(w.kh) }
-
 func (p *pipeFile) poll(c conn.Call, in *conn.PollIn) {
-	var wake ipc.Completion
-	if in.Flags&conn.PollScheduleNotify != 0 {
-		wake = &pipeWake{call: c, kh: in.Kh}
-	}
-	c.ReplyPoll(p.file.Poll(in.Events, wake))
+	c.ReplyPoll(p.file.Poll(in.Events, pollWakeOf(c, in)))
 }
 
 func (p *pipeFile) release() {

@@ -25,23 +25,26 @@ type textFile struct {
 	text []byte
 }
 
-// openText answers the OPEN of a file of proc. ENFILE if those that are open hold too much already.
+// openText answers the OPEN of a file of proc.
 func (f *FS) openText(c conn.Call, i *inode) {
 	t := &textFile{fs: f, text: i.text()}
 	f.mu.Lock()
-	full := f.texts > 0 && f.texts+len(t.text) > maxTexts
-	if !full {
-		f.texts += len(t.text)
-	}
+	err := f.holdTextLocked(len(t.text))
 	f.mu.Unlock()
-	if full {
-		c.ReplyStatus(fuse.Status(syscall.ENFILE))
+	if err != nil {
+		c.ReplyStatus(f.status(err))
 		return
 	}
-	fh := f.handles.add(t)
-	if !c.ReplyOpen(&fuse.OpenOut{Fh: fh, OpenFlags: fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH}) {
-		f.handles.remove(fh).release()
+	opened{fh: f.handles.add(t), flags: fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH}.answer(f, c)
+}
+
+// holdTextLocked counts n bytes of a text that is opened. ENFILE if those that are open hold too much already.
+func (f *FS) holdTextLocked(n int) error {
+	if f.texts > 0 && f.texts+n > maxTexts {
+		return syscall.ENFILE
 	}
+	f.texts += n
+	return nil
 }
 
 func (t *textFile) release() {

@@ -34,6 +34,7 @@ const (
 //   - The page cache: the kernel keeps the pages, and asks for what it does not have and sends what was changed (FOPEN_KEEP_CACHE). All that use the segment
 //     use the one inode and so the same pages; the file behind it is the backing store, of a counted store.
 type shmKind struct {
+	noViews
 	fs          *FS
 	decided     chan struct{} // closed when passthrough and store are set, by connected
 	passthrough error         // why not; nil if it is used
@@ -117,6 +118,7 @@ func (k *shmKind) newObject(creator ipc.Caller) (object, error) {
 
 // shmObject is a file under shm/.
 type shmObject struct {
+	outlivesName
 	kind    *shmKind
 	segment *shm.Segment
 	locks   *lock.File
@@ -127,8 +129,8 @@ type shmObject struct {
 
 func (*shmObject) stream() bool { return false }
 
-func (o *shmObject) open(c conn.Call, in *fuse.OpenIn) {
-	opened, err := o.create(processOf(&in.InHeader), in.Flags)
+func (o *shmObject) open(c conn.Call, in *fuse.OpenIn, v view) {
+	opened, err := o.create(processOf(&in.InHeader), in.Flags, v)
 	if err != nil {
 		c.ReplyStatus(o.kind.fs.status(err))
 		return
@@ -136,7 +138,7 @@ func (o *shmObject) open(c conn.Call, in *fuse.OpenIn) {
 	opened.answer(o.kind.fs, c)
 }
 
-func (o *shmObject) create(caller ipc.Caller, _ uint32) (opened, error) {
+func (o *shmObject) create(caller ipc.Caller, _ uint32, _ view) (opened, error) {
 	x := opened{flags: fuse.FOPEN_KEEP_CACHE}
 	if o.kind.passthrough == nil {
 		id, err := o.openBacking()

@@ -31,8 +31,8 @@ type Perm struct {
 	Mode     uint32 // the twelve permission bits
 }
 
-// Limits are the knobs of /proc/sys/fs that bound pipes, see pipe(7), and those of /proc/sys/kernel that bound shared memory, see svipc(7). 0 means no limit
-// for the two user limits.
+// Limits are the knobs of /proc/sys/fs that bound pipes, see pipe(7), and those of /proc/sys/kernel that bound shared memory and message queues, see svipc(7).
+// 0 means no limit for the two user limits.
 type Limits struct {
 	PipeMaxSize       uint // bytes; a power of two of pages: what an ordinary user may ask for
 	PipeUserPagesSoft uint // pages an ordinary user may have before new pipes get the minimum and none may grow
@@ -41,6 +41,10 @@ type Limits struct {
 	ShmMax uint64 // bytes: the most that a segment may have
 	ShmAll uint64 // pages: the most that all segments may hold; more than 0
 	ShmMni int    // segments that may exist
+
+	MsgMax uint // bytes: the longest message
+	MsgMnb uint // bytes: what a new queue may hold, and the most that an ordinary user may let one hold
+	MsgMni int  // queues that may exist
 }
 
 // SHMMAX is the default of ShmMax: no limit but that of the size of a file (include/uapi/linux/shm.h).
@@ -48,7 +52,10 @@ const SHMMAX = math.MaxUint64 - 1<<24
 
 // DefaultLimits are those of Linux. ShmAll, which Linux does not limit, is half of the memory of the machine, as for a tmpfs.
 func DefaultLimits() Limits {
-	limits := Limits{PipeMaxSize: 1 << 20, PipeUserPagesSoft: 16384, ShmMax: SHMMAX, ShmAll: 1 << 18, ShmMni: 4096}
+	limits := Limits{
+		PipeMaxSize: 1 << 20, PipeUserPagesSoft: 16384, ShmMax: SHMMAX, ShmAll: 1 << 18, ShmMni: 4096,
+		MsgMax: 8192, MsgMnb: 16384, MsgMni: 32000,
+	}
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err == nil {
 		limits.ShmAll = max(info.Totalram*uint64(info.Unit)/2/page.Size, 1)

@@ -68,7 +68,7 @@ func (g *Segment) Destroy() {
 	_ = unix.Close(g.file)
 	g.store.give(g.pages.n)
 	g.pages = pageSet{}
-	g.store.leave()
+	g.store.ids.Remove()
 }
 
 // Stat is a snapshot of a segment.

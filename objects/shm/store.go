@@ -36,8 +36,9 @@ type Store struct {
 	ns   *ipc.Namespace
 	root int // the root of the tmpfs of a private store, -1 in a counted one; set by NewStore
 
-	mu    sync.Mutex // guards all below
-	inUse int        // segments that exist
+	ids ipc.IDs
+
+	mu    sync.Mutex // guards pages
 	pages int64      // that segments of a counted store hold
 }
 
@@ -84,7 +85,7 @@ func (s *Store) Private() bool { return s.root >= 0 }
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	verify.That(s.inUse == 0 && s.pages == 0, "store closed with %d segments and %d counted pages", s.inUse, s.pages)
+	verify.That(s.ids.InUse() == 0 && s.pages == 0, "store closed with %d segments and %d counted pages", s.ids.InUse(), s.pages)
 	if s.root < 0 {
 		return nil
 	}
@@ -102,35 +103,18 @@ func (s *Store) openFile() (int, error) {
 // New makes a segment of size 0 for its creator c (ipc/shm.c:newseg). ENOSPC when there are shmmni segments; ENFILE when this process may have no more
 // files open; else what memfd_create(2) or open(2) say. Takes Store.mu.
 func (s *Store) New(c ipc.Caller) (*Segment, error) {
-	if !s.enter() {
+	if !s.ids.Add(s.ns.Limits().ShmMni) {
 		return nil, syscall.ENOSPC
 	}
 	file, err := s.openFile()
 	if err != nil {
-		s.leave()
+		s.ids.Remove()
 		if err == syscall.EMFILE { // which would say that the creator has too many open
 			err = syscall.ENFILE
 		}
 		return nil, err
 	}
 	return &Segment{store: s, file: file, cprid: c.PID, ctim: s.ns.Now()}, nil
-}
-
-// enter counts one more segment, if there may be one.
-func (s *Store) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.inUse >= s.ns.Limits().ShmMni {
-		return false
-	}
-	s.inUse++
-	return true
-}
-
-func (s *Store) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inUse--
 }
 
 // take takes n pages from the limit of a counted store, or, if there are not so many, none.
@@ -176,7 +160,7 @@ func (s *Store) Stat() StoreStat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	limits := s.ns.Limits()
-	st := StoreStat{Limit: limits.ShmAll, Free: uint64(s.freeLocked()), Segments: s.inUse, MaxIDs: limits.ShmMni}
+	st := StoreStat{Limit: limits.ShmAll, Free: uint64(s.freeLocked()), Segments: s.ids.InUse(), MaxIDs: limits.ShmMni}
 	if s.root >= 0 {
 		var fs unix.Statfs_t
 		if err := unix.Fstatfs(s.root, &fs); err == nil {

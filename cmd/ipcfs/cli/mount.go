@@ -67,6 +67,9 @@ killed and left DIR dead ("Transport endpoint is not connected"), DIR is freed f
 	f.Var(shmAll{&c.limits.ShmAll}, "shmall", "most memory for all segments of shared memory; what needs more gets ENOSPC, or SIGBUS in a mapping")
 	f.Var(shmMax{&c.limits.ShmMax}, "shmmax", "largest segment; a larger size gets EINVAL (default: no limit)")
 	f.IntVar(&c.limits.ShmMni, "shmmni", c.limits.ShmMni, "most segments; more get ENOSPC")
+	f.Var(uintSize{&c.limits.MsgMax}, "msgmax", "longest message; a longer one gets EINVAL")
+	f.Var(uintSize{&c.limits.MsgMnb}, "msgmnb", "bytes that a new message queue may hold, and most that an ordinary user may let one hold")
+	f.IntVar(&c.limits.MsgMni, "msgmni", c.limits.MsgMni, "most message queues; more get ENOSPC")
 	f.UintVar(&c.limits.PipeUserPagesHard, "pipe-user-pages-hard", c.limits.PipeUserPagesHard, "pages of pipes of an ordinary user above which there are no new ones (0: no limit)")
 	return cmd
 }

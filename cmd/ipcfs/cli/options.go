@@ -126,6 +126,12 @@ func (c *mountConfig) check() error {
 		return usagef("--shmall: at least 4K")
 	case c.limits.ShmMni < 1:
 		return usagef("--shmmni %d: at least 1", c.limits.ShmMni)
+	case c.limits.MsgMax < 1 || c.limits.MsgMax > fs.MaxMsgMax:
+		return usagef("--msgmax %d: from 1 to %d", c.limits.MsgMax, fs.MaxMsgMax)
+	case c.limits.MsgMnb < 1 || c.limits.MsgMnb > math.MaxInt32:
+		return usagef("--msgmnb %d: from 1 to %d", c.limits.MsgMnb, math.MaxInt32)
+	case c.limits.MsgMni < 1:
+		return usagef("--msgmni %d: at least 1", c.limits.MsgMni)
 	case c.limits.ShmMax < ipc.SHMMAX && c.passthrough == passthrough(fs.PassthroughOn):
 		return usagef("--shmmax with --passthrough=on: the kernel would not hold writes to it; leave one of them out")
 	}

@@ -1,0 +1,258 @@
+package fs
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"ipcfs/fs/conn"
+	"ipcfs/objects/ipc"
+	"ipcfs/objects/msgq"
+	"ipcfs/objects/page"
+)
+
+// MaxMsgMax is the most that msgmax may be: so long a message with its type comes in one WRITE, wherever it begins in a page.
+const MaxMsgMax = conn.MaxWrite - 2*page.Size
+
+// msgqKind is the kind under msgq/.
+type msgqKind struct {
+	fs    *FS
+	store *msgq.Store
+}
+
+func newMsgqKind(f *FS) *msgqKind { return &msgqKind{fs: f, store: msgq.NewStore(f.ns)} }
+
+func (*msgqKind) name() string        { return "msgq" }
+func (*msgqKind) special(uint32) bool { return false }
+func (*msgqKind) xattrs() []xattr     { return nil }
+
+// memory is the arena.
+func (k *msgqKind) memory() memory { return pipes{fs: k.fs}.memory() }
+
+func (k *msgqKind) newObject(ipc.Caller) (object, error) {
+	q, err := k.store.New()
+	if err != nil {
+		return nil, err
+	}
+	return &msgqObject{fs: k.fs, queue: q}, nil
+}
+
+// cutView parts NAME:VIEW; the name of a queue has no colon.
+func (*msgqKind) cutView(name string) (string, view, error) {
+	own, text, found := strings.Cut(name, ":")
+	switch {
+	case !found:
+		return name, nil, nil
+	case own == "":
+		return "", nil, syscall.EINVAL
+	}
+	v, err := msgq.ParseView(text)
+	return own, v, err
+}
+
+// msgqObject is a file under msgq/.
+type msgqObject struct {
+	noXAttrs
+	fs    *FS
+	queue *msgq.Queue
+}
+
+func (*msgqObject) stream() bool { return true }
+
+// unlinked is IPC_RMID.
+func (o *msgqObject) unlinked(done *ipc.Completions) { o.queue.Remove(done) }
+
+// drop ends a queue that never had a name, or has one at the end of the mount. Nobody has it open, so nobody waits.
+func (o *msgqObject) drop() {
+	var done ipc.Completions
+	o.queue.Remove(&done)
+	done.Deliver()
+}
+
+func (o *msgqObject) open(c conn.Call, in *fuse.OpenIn, v view) {
+	o.fs.mu.Lock()
+	opened, err := o.create(callerOf(&in.InHeader), in.Flags, v)
+	o.fs.mu.Unlock()
+	if err != nil {
+		c.ReplyStatus(o.fs.status(err))
+		return
+	}
+	opened.answer(o.fs, c)
+}
+
+func (o *msgqObject) create(_ ipc.Caller, flags uint32, v view) (opened, error) {
+	as, _ := v.(msgq.View)
+	if as.Mode == msgq.ModePeek {
+		return o.peek(as.Selector)
+	}
+	f, err := o.queue.Open(as, flags)
+	if err != nil {
+		return opened{}, err
+	}
+	return opened{fh: o.fs.handles.add(&msgqFile{fs: o.fs, file: f}), flags: streamFlags}, nil
+}
+
+// setSize sets q_qbytes. A truncation to 0 changes nothing, as it is what `>` does to an existing file (see pipeObject.setSize).
+func (o *msgqObject) setSize(caller ipc.Caller, size uint64) error {
+	if size == 0 {
+		return nil
+	}
+	return o.setQBytes(caller, size)
+}
+
+func (o *msgqObject) setQBytes(caller ipc.Caller, n uint64) error {
+	var done ipc.Completions
+	defer done.Deliver() // what was completed is told even if the object panics
+	return o.queue.SetQBytes(caller, n, &done)
+}
+
+func (o *msgqObject) attr(a *fuse.Attr) {
+	streamAttr(a)
+	t := o.queue.Times()
+	a.SetTimes(&t.Atime, &t.Mtime, &t.Ctime)
+}
+
+func (o *msgqObject) setTimes(atime, mtime, ctime time.Time) {
+	o.queue.SetTimes(msgq.Times{Atime: atime, Mtime: mtime, Ctime: ctime})
+}
+
+// xattrs are the fields of struct msg_queue, and how many operations wait in q_receivers and q_senders. Times are in seconds since 1970, 0 is never.
+func (o *msgqObject) xattrs() []xattr {
+	field := func(name string, get func(msgq.Stat) int64) xattr {
+		return xattr{name: ownPrefix + name, get: func() string { return strconv.FormatInt(get(o.queue.Stat()), 10) }}
+	}
+	seconds := func(t time.Time) int64 {
+		if t.IsZero() {
+			return 0
+		}
+		return t.Unix()
+	}
+	qbytes := field("q_qbytes", func(s msgq.Stat) int64 { return int64(s.QBytes) })
+	qbytes.set = func(caller ipc.Caller, value string) error {
+		n, err := strconv.ParseUint(value, 10, 64)
+		if err != nil {
+			return syscall.EINVAL
+		}
+		return o.setQBytes(caller, n)
+	}
+	return []xattr{
+		field("q_stime", func(s msgq.Stat) int64 { return seconds(s.STime) }),
+		field("q_rtime", func(s msgq.Stat) int64 { return seconds(s.RTime) }),
+		field("q_ctime", func(s msgq.Stat) int64 { return seconds(s.CTime) }),
+		field("q_cbytes", func(s msgq.Stat) int64 { return int64(s.CBytes) }),
+		field("q_qnum", func(s msgq.Stat) int64 { return int64(s.QNum) }),
+		qbytes,
+		field("q_lspid", func(s msgq.Stat) int64 { return int64(s.LSPid) }),
+		field("q_lrpid", func(s msgq.Stat) int64 { return int64(s.LRPid) }),
+		field("q_receivers", func(s msgq.Stat) int64 { return int64(s.Receivers) }),
+		field("q_senders", func(s msgq.Stat) int64 { return int64(s.Senders) }),
+	}
+}
+
+// msgqFile is an open file under msgq/.
+type msgqFile struct {
+	fs   *FS
+	file *msgq.File
+
+	thread, process uint32 // who used it last; the thread that handles the requests owns both
+}
+
+// caller is the process of a request. Most come from the thread that sent the one before.
+func (p *msgqFile) caller(h *fuse.InHeader) uint32 {
+	if p.thread != h.Pid {
+		p.thread, p.process = h.Pid, processOf(h).PID
+	}
+	return p.process
+}
+
+// msgqReceive is a READ on its way; the records are used again.
+type msgqReceive struct {
+	fs    *FS
+	call  conn.Call
+	op    msgq.ReceiveOp
+	parts [][]byte
+}
+
+var msgqReceives = sync.Pool{New: func() any { return new(msgqReceive) }}
+
+func (p *msgqFile) read(c conn.Call, in *fuse.ReadIn) {
+	if fillsPageCache(in) {
+		c.ReplyStatus(fuse.EINVAL)
+		return
+	}
+	x := msgqReceives.Get().(*msgqReceive)
+	x.fs, x.call = p.fs, c
+	x.op.Reset()
+	x.op.Size, x.op.NonBlock, x.op.More = int(in.Size), in.Flags&syscall.O_NONBLOCK != 0, in.Offset > 0
+	x.op.PID, x.op.Done = p.caller(&in.InHeader), x
+	x.call.MayWait(x)
+	var done ipc.Completions
+	defer done.Deliver() // what was completed is told even if the object panics
+	p.file.Receive(&x.op, &done)
+}
+
+// Deliver answers the READ, straight from the arena.
+func (x *msgqReceive) Deliver() {
+	x.call.Answering()
+	if x.op.Err != nil {
+		x.call.ReplyStatus(x.fs.status(x.op.Err))
+	} else {
+		x.parts = x.op.Parts(x.parts[:0])
+		x.call.ReplyData(x.parts...)
+		x.op.Free()
+	}
+	msgqReceives.Put(x)
+}
+
+// Cancel ends the wait of the READ.
+func (x *msgqReceive) Cancel() func() { return cancel(&x.op) }
+
+// msgqSend is a WRITE on its way; the records are used again.
+type msgqSend struct {
+	fs   *FS
+	call conn.Call
+	op   msgq.SendOp
+}
+
+var msgqSends = sync.Pool{New: func() any { return new(msgqSend) }}
+
+func (p *msgqFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
+	x := msgqSends.Get().(*msgqSend)
+	x.fs, x.call = p.fs, c
+	x.op = msgq.SendOp{
+		Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, More: continuesWrite(in),
+		PID: p.caller(&in.InHeader), Done: x,
+	}
+	x.call.MayWait(x)
+	var done ipc.Completions
+	defer done.Deliver() // what was completed is told even if the object panics
+	p.file.Send(&x.op, &done)
+}
+
+// Deliver answers the WRITE.
+func (x *msgqSend) Deliver() {
+	x.call.Answering()
+	if x.op.Err != nil {
+		x.call.ReplyStatus(x.fs.status(x.op.Err))
+	} else {
+		x.call.ReplyWrite(x.op.N)
+	}
+	msgqSends.Put(x)
+}
+
+// Cancel ends the wait of the WRITE.
+func (x *msgqSend) Cancel() func() { return cancel(&x.op) }
+
+func (p *msgqFile) poll(c conn.Call, in *conn.PollIn) {
+	c.ReplyPoll(p.file.Poll(in.Events, pollWakeOf(c, in)))
+}
+
+func (p *msgqFile) release() {
+	var done ipc.Completions
+	defer done.Deliver() // what was completed is told even if the object panics
+	p.file.Release(&done)
+}
