@@ -42,6 +42,7 @@ type FS struct {
 	ns      *ipc.Namespace
 	handles handles
 	shm     *shmKind
+	writers writers
 	conn    *conn.Conn // set by Connected; nil in tests without one
 
 	mu      sync.Mutex // guards all below, the inodes and the nodes
@@ -104,6 +105,7 @@ func (f *FS) Connected(c *conn.Conn) {
 // giving memory back.
 func (f *FS) Close() error {
 	f.conn = nil // so that all is done when we return
+	f.writers.close()
 	for _, o := range f.handles.removeAll() {
 		o.release()
 	}

@@ -93,7 +93,7 @@ func (o *msgqObject) create(_ ipc.Caller, flags uint32, v view) (opened, error) 
 	if err != nil {
 		return opened{}, err
 	}
-	return opened{fh: o.fs.handles.add(&msgqFile{fs: o.fs, file: f}), flags: streamFlags}, nil
+	return opened{fh: o.fs.handles.add(&msgqFile{fs: o.fs, file: f, lines: as.Mode == msgq.ModeLines}), flags: streamFlags}, nil
 }
 
 // setSize sets q_qbytes. A truncation to 0 changes nothing, as it is what `>` does to an existing file (see pipeObject.setSize).
@@ -158,6 +158,7 @@ type msgqFile struct {
 	fs   *FS
 	file *msgq.File
 
+	lines           bool   // what is written are lines, however it comes
 	thread, process uint32 // who used it last; the thread that handles the requests owns both
 }
 
@@ -224,7 +225,7 @@ func (p *msgqFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
 	x := msgqSends.Get().(*msgqSend)
 	x.fs, x.call = p.fs, c
 	x.op = msgq.SendOp{
-		Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, More: continuesWrite(in),
+		Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, Piece: continuesWrite(in) || !p.lines && p.fs.writers.goesOn(in.Pid, len(data)),
 		PID: p.caller(&in.InHeader), Done: x,
 	}
 	x.call.MayWait(x)

@@ -14,7 +14,7 @@ import (
 type SendOp struct {
 	Data     []byte         // what to send, at least 1 byte; not used after Send has returned
 	NonBlock bool           // O_NONBLOCK
-	More     bool           // continues a write(2) that came in several pieces
+	Piece    bool           // Data is not all of a write(2)
 	PID      uint32         // who sends
 	Done     ipc.Completion // added to the completions when the result is there
 
@@ -33,8 +33,7 @@ type SendOp struct {
 // Send sends op.Data: with ModeLines a message for each line (see sendLinesLocked), else one message. It completes op at once or, while the queue has no room for
 // the message, leaves it waiting until receivers or a new limit have made room, Remove, or Cancel.
 //
-// EINVAL: longer than msgmax, or shorter than a type with ModeRaw; a type below 1; a view that sends none; or a piece of a write(2) that is none of its own
-// (More). EAGAIN: it would wait and NonBlock is set. ENOMEM: no memory left in the arena. EIDRM: the queue was removed. EBADF: not open for writing. Takes the
+// EINVAL: longer than msgmax, or shorter than a type with ModeRaw; a type below 1; a view that sends none; or a piece of a message (Piece). EAGAIN: it would wait and NonBlock is set. ENOMEM: no memory left in the arena. EIDRM: the queue was removed. EBADF: not open for writing. Takes the
 // queue's lock (ipc/msg.c:do_msgsnd).
 func (f *File) Send(op *SendOp, done *ipc.Completions) {
 	q := f.queue
@@ -68,7 +67,7 @@ func (q *Queue) sendLocked(op *SendOp, done *ipc.Completions) bool {
 	}
 	size := len(text)
 	switch {
-	case op.More || mtype < 1 || size > q.msgMax():
+	case op.Piece || mtype < 1 || size > q.msgMax():
 		op.Err = syscall.EINVAL
 		return true
 	case q.removed:
