@@ -119,7 +119,7 @@ func (q *Queue) resumeLinesLocked(op *SendOp, done *ipc.Completions) bool {
 	return false
 }
 
-// endLinesLocked completes a write of lines that was waiting: what of its bytes was not sent is the file's no more. Then those behind it begin.
+// endLinesLocked completes a write of lines that was waiting: what of its bytes was not sent is the file's no more. nextLinesLocked is to follow.
 func (q *Queue) endLinesLocked(op *SendOp, err error, done *ipc.Completions) {
 	f := op.file
 	f.carry.truncate(q.ns.Arena, op.base)
@@ -128,14 +128,18 @@ func (q *Queue) endLinesLocked(op *SendOp, err error, done *ipc.Completions) {
 	}
 	f.sending = nil
 	done.Add(op.Done)
+}
+
+// nextLinesLocked begins the writes that waited for one of their file that is complete.
+func (q *Queue) nextLinesLocked(f *File, done *ipc.Completions) {
 	for f.sending == nil {
-		next, ok := f.behind.Pop()
+		op, ok := f.behind.Pop()
 		if !ok {
-			break
+			return
 		}
-		data := next.kept.bytes(q.ns.Arena)
-		next.kept.truncate(q.ns.Arena, 0)
-		f.pid = next.PID
-		q.beginLinesLocked(next, data, done)
+		data := op.kept.bytes(q.ns.Arena)
+		op.kept.truncate(q.ns.Arena, 0)
+		f.pid = op.PID
+		q.beginLinesLocked(op, data, done)
 	}
 }

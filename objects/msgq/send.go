@@ -154,7 +154,8 @@ func (q *Queue) roomLocked(done *ipc.Completions) {
 }
 
 // wakeSendersLocked lets those go on who wait to send (ipc/msg.c:ss_wakeup): each whose message fits into the room of this moment tries, in the order in which they
-// began to wait. Who finds that those before him took the room waits again, behind the others; so does, behind those, who has sent some of his lines and has more.
+// began to wait. Who finds that those before him took the room waits again, behind the others; so does, behind those, who has sent some of his lines and has more,
+// and last come the writes that waited for another of their file.
 func (q *Queue) wakeSendersLocked(done *ipc.Completions) {
 	verify.Held(&q.mu)
 	woken := q.woken[:0]
@@ -165,16 +166,23 @@ func (q *Queue) wakeSendersLocked(done *ipc.Completions) {
 		}
 	}
 	more := woken[:0]
+	var next []*File
 	for _, op := range woken {
+		f := op.file
 		switch {
 		case !q.fits(op.size):
 			q.senders.Push(&op.Entry, op)
 		case !q.resumeLocked(op, done):
 			more = append(more, op)
+		case f.behind.Len() > 0:
+			next = append(next, f)
 		}
 	}
 	for _, op := range more {
 		q.senders.Push(&op.Entry, op)
+	}
+	for _, f := range next {
+		q.nextLinesLocked(f, done)
 	}
 	clear(woken)
 	q.woken = woken[:0]
@@ -199,6 +207,7 @@ func (q *Queue) giveUpLocked(op *SendOp, err syscall.Errno, done *ipc.Completion
 	switch {
 	case op.msg == 0:
 		q.endLinesLocked(op, err, done)
+		q.nextLinesLocked(op.file, done)
 		return
 	case !op.last:
 		op.N, op.Err = 0, err
