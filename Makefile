@@ -17,6 +17,7 @@ LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 RUN_TOOLS  := fusermount3:fuse3 sha256sum:coreutils tar:tar
 TEST_TOOLS := $(RUN_TOOLS) cc:gcc python3:python3 node:nodejs bash:bash gzip:gzip awk:mawk socat:socat pv:pv xxd:xxd setfattr:attr \
               fuser:psmisc pkill:procps setpriv:util-linux unshare:util-linux mountpoint:util-linux mount:mount pg_ctlcluster:postgresql
+BENCH_TOOLS := cc:gcc redis-server:redis-server
 
 # Each run of the tests has a limit of its own, so that nothing can hang.
 GOTEST := $(GO) test -count=1
@@ -26,7 +27,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## build, mount on ./mnt (or DIR=...), send the Go standard library through a pipe, and share memory
+run: ## build, mount on ./mnt (or DIR=...), send the Go standard library through a pipe, share memory, queue messages
 	@$(MAKE) --no-print-directory tools TOOLS='$(RUN_TOOLS)'
 	@$(MAKE) --no-print-directory build
 	@mkdir -p $(DIR)
@@ -47,6 +48,11 @@ run: ## build, mount on ./mnt (or DIR=...), send the Go standard library through
 	@echo hello | dd status=none of=$(DIR)/shm/demo conv=notrunc
 	@echo "   the other sees:  $$(head -n 1 $(DIR)/shm/demo)"; [ "$$(head -n 1 $(DIR)/shm/demo)" = hello ]
 	@echo "   size, memory:    $$(stat -c '%s, %b * %B' $(DIR)/shm/demo) bytes; df: $$(df -h --output=size,used $(DIR)/shm | tail -n 1)"; rm $(DIR)/shm/demo
+	@echo "== Two workers take messages from the queue $(DIR)/msgq/demo"
+	@touch $(DIR)/msgq/demo; \
+	worker() { while read -r job && [ "$$job" != end ]; do echo "   $$1 took $$job"; done < $(DIR)/msgq/demo:stream; }; \
+	worker one & worker two & \
+	printf 'job %d\n' 1 2 3 4 > $(DIR)/msgq/demo:lines; printf 'end\n' > $(DIR)/msgq/demo; printf 'end\n' > $(DIR)/msgq/demo; wait; rm $(DIR)/msgq/demo
 	@bin/ipcfs doctor | grep -E ' (passthrough|mount) ' | sed 's/^/   /'
 	@echo "== Try it:         echo hello > $(DIR)/pipes/p & cat $(DIR)/pipes/p"
 	@echo "== unmount with:   bin/ipcfs umount $(DIR)"
@@ -69,18 +75,18 @@ unit: ## tests without a mount, in seconds
 	$(GOTEST) -race -timeout 2m ./objects/... ./fs/... ./cmd/...
 
 .PHONY: integration
-integration: ## tests on real mounts, beside the kernel's own FIFOs and tmpfs
+integration: ## tests on real mounts, beside the kernel's own FIFOs, tmpfs and queues
 	@echo '$(GOTEST) -race -v ./integration (all that it says is in integration.log)'; \
 	$(GOTEST) -race -timeout 40m -v ./integration > integration.log 2>&1 || failed=1; \
-	grep -E '^ +(diff|shm_diff|stress|clients)_test\.go:[0-9]+: |^ {10}[a-zA-Z]' integration.log || true; \
+	grep -E '^ +(diff|shm_diff|msgq_diff|stress|msgq_stress|clients)_test\.go:[0-9]+: |^ {10}[a-zA-Z]' integration.log || true; \
 	grep -E '^ *--- SKIP' -A1 integration.log || echo '== nothing was skipped'; \
 	echo "== $$(grep -cE '^ *--- PASS' integration.log) tests and subtests passed"; \
 	[ -z "$${failed-}" ] || { grep -E -B 30 -A 5 '^ *--- FAIL|^panic|DATA RACE|^FAIL:' integration.log | tail -n 400; exit 1; }; \
 	tail -n 1 integration.log
 
 .PHONY: bench
-bench: ## pipes beside a FIFO of the kernel and go-fuse's own server, shared memory beside /dev/shm
-	@$(MAKE) --no-print-directory tools TOOLS='cc:gcc'
+bench: ## pipes beside a FIFO and go-fuse's own server, shared memory beside /dev/shm, queues beside the kernel's and Redis
+	@$(MAKE) --no-print-directory tools TOOLS='$(BENCH_TOOLS)'
 	$(GOTEST) -timeout 30m -run '^$$' -bench . -benchtime 1x ./integration | grep -vE '^(goos|goarch|pkg|cpu|PASS|ok|Benchmark)'
 
 FUZZTIME ?= 1m
@@ -89,6 +95,8 @@ FUZZTIME ?= 1m
 fuzz: ## fuzz the objects, FUZZTIME (1m) for each target
 	$(GO) test -run '^$$' -fuzz FuzzArena -fuzztime $(FUZZTIME) ./objects/page
 	$(GO) test -run '^$$' -fuzz FuzzPipe -fuzztime $(FUZZTIME) ./objects/pipe
+	$(GO) test -run '^$$' -fuzz FuzzView -fuzztime $(FUZZTIME) ./objects/msgq
+	$(GO) test -run '^$$' -fuzz FuzzQueue -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./objects/msgq
 	$(GO) test -run '^$$' -fuzz FuzzKernel -fuzztime $(FUZZTIME) ./objects/pipe
 
 .PHONY: lint
