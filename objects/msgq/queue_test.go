@@ -357,6 +357,7 @@ func TestLengths(t *testing.T) {
 	limits.MsgMax, limits.MsgMnb = 20000, 1<<20
 	s := newStepsWith(t, 4096, limits)
 	f := s.file("raw", rdwr)
+	s.dirty()
 	text := make([]byte, 20000)
 	for i := range text {
 		text[i] = 'a' + byte(i*7%26)

@@ -158,6 +158,25 @@ func (s *steps) close(f *File) {
 	s.do(f.Release)
 }
 
+// dirty writes over free memory, in pieces of each size, so that nothing can be taken for granted of what is in it.
+func (s *steps) dirty() {
+	s.t.Helper()
+	var refs []page.Ref
+	for n := 64; n <= page.Size; n *= 2 {
+		for range 4 * page.Size / n {
+			ref, err := s.arena.Alloc(n)
+			if err != nil {
+				s.t.Fatalf("%d bytes: %v", n, err)
+			}
+			for i := range s.arena.Bytes(ref) {
+				s.arena.Bytes(ref)[i] = 0xa5
+			}
+			refs = append(refs, ref)
+		}
+	}
+	s.arena.Release(refs...)
+}
+
 // told logs the end of an operation: NAME=RESULT.
 type told struct {
 	s      *steps
