@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +57,11 @@ var compiled struct {
 
 func newTheatre(t testing.TB) *theatre {
 	t.Helper()
+	return newTheatreWith(t, nil)
+}
+
+func newTheatreWith(t testing.TB, attr *syscall.SysProcAttr) *theatre {
+	t.Helper()
 	need(t, "cc")
 	bin, err := compile("actor")
 	if err != nil {
@@ -70,7 +76,7 @@ func newTheatre(t testing.TB) *theatre {
 		t.Fatal(err)
 	}
 	h := &theatre{cmd: exec.Command(bin, path), listen: listen}
-	h.cmd.Stderr = os.Stderr
+	h.cmd.Stderr, h.cmd.SysProcAttr = os.Stderr, attr
 	if h.stdin, err = h.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +170,7 @@ func (a *actor) answer() (string, error) {
 // syscallNumbers are the system calls in which an actor can be blocked, by the command.
 var syscallNumbers = map[string]string{
 	"open": "257", "read": "0", "write": "1", "readv": "19", "writev": "20", "poll": "7",
+	"msgsnd": "69", "msgrcv": "70", "vsend": "1", "vrecv": "0",
 }
 
 // blocked says whether the actor sleeps, interruptibly, in the system call of its command.

@@ -6,10 +6,10 @@
  *
  * A descriptor is named by a slot, 0 to 15. The answer to a command is
  *
- *   RESULT ERRNO PIPES USRS DATA
+ *   RESULT ERRNO PIPES USRS DATA TEXT
  *
- * where PIPES and USRS are how many SIGPIPE and SIGUSR1 were handled since the last answer and DATA is a checksum of what was read. There is
- * no SA_RESTART, and no runtime that sends signals of its own: that is why this is in C.
+ * where PIPES and USRS are how many SIGPIPE and SIGUSR1 were handled since the last answer, DATA is a checksum of what was read and TEXT is what
+ * a command about a message queue has to say besides, mostly nothing. There is no SA_RESTART, and no runtime that sends signals of its own: that is why this is in C.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/msg.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -37,6 +38,12 @@ static unsigned char buf[MAXIO];
 static volatile sig_atomic_t pipes, usrs;
 static const char *socket_path;
 static int control;
+static int msqid = -1;
+static struct {
+	long mtype;
+	unsigned char mtext[1 << 17];
+} msg;
+static char text[256];
 
 static void on_signal(int sig)
 {
@@ -101,6 +108,115 @@ static void become_actor(void)
 	send(control, hello, strlen(hello), 0);
 }
 
+/* sysv does what a command says about the message queue of System V. */
+static long sysv(char *line, uint64_t *data)
+{
+	long a = 0, b = 0, c = 0;
+	char value[32];
+	struct msqid_ds ds;
+	ssize_t n;
+	int d = 0;
+
+	if (sscanf(line, "msgget %li %li", &a, &b) == 2) {
+		n = msgget(a, b);
+		if (n >= 0)
+			msqid = n; /* otherwise the old one is kept */
+		return n < 0 ? -1 : 0;
+	}
+	if (sscanf(line, "msgsnd %ld %ld %ld %d", &a, &b, &c, &d) == 4) {
+		msg.mtype = a;
+		fill(c, b);
+		memcpy(msg.mtext, buf, b);
+		return msgsnd(msqid, &msg, b, d);
+	}
+	if (sscanf(line, "msgrcv %ld %ld %d", &a, &b, &d) == 3) {
+		n = msgrcv(msqid, &msg, a, b, d);
+		if (n > 0)
+			*data = checksum(msg.mtext, n);
+		if (n >= 0)
+			snprintf(text, sizeof(text), "%ld", msg.mtype);
+		return n;
+	}
+	if (sscanf(line, "msgset %lu", &a) == 1) {
+		if (msgctl(msqid, IPC_STAT, &ds) < 0)
+			return -1;
+		ds.msg_qbytes = a;
+		return msgctl(msqid, IPC_SET, &ds);
+	}
+	if (sscanf(line, "msgmnb %31s", value) == 1) {
+		/* Of this process' own namespace, which is why it is not for the test to do. */
+		d = open("/proc/sys/kernel/msgmnb", O_WRONLY);
+		n = write(d, value, strlen(value));
+		close(d);
+		return n < 0 ? -1 : 0;
+	}
+	if (!strcmp(line, "msgrm"))
+		return msgctl(msqid, IPC_RMID, NULL);
+	if (sscanf(line, "msgstat %li", &a) == 1) {
+		n = msgget(a, 0);
+		if (n < 0 || msgctl(n, IPC_STAT, &ds) < 0)
+			return -1;
+		snprintf(text, sizeof(text), "%lu %lu %lu %d %d %ld %ld", (unsigned long)ds.__msg_cbytes, (unsigned long)ds.msg_qnum,
+			 (unsigned long)ds.msg_qbytes, ds.msg_lspid, ds.msg_lrpid, (long)ds.msg_stime, (long)ds.msg_rtime);
+		return 0;
+	}
+	return -1;
+}
+
+/* view does what a command says about a message queue of ipcfs. */
+static long view(char *line, uint64_t *data)
+{
+	static const char *const fields[] = { "q_cbytes", "q_qnum", "q_qbytes", "q_lspid", "q_lrpid", "q_stime", "q_rtime" };
+	char op[32], path[512], name[64], value[32];
+	long flags, slot, keep, raw, size, seed;
+	ssize_t n, head;
+	int err;
+
+	if (sscanf(line, "vset %511s %31s", path, value) == 2)
+		return setxattr(path, "user.ipc.q_qbytes", value, strlen(value), 0);
+	if (sscanf(line, "vstat %511s", path) == 1) {
+		for (size_t i = 0, at = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+			snprintf(name, sizeof(name), "user.ipc.%s", fields[i]);
+			n = getxattr(path, name, value, sizeof(value) - 1);
+			if (n < 0)
+				return -1;
+			value[n] = 0;
+			at += snprintf(text + at, sizeof(text) - at, "%s ", value);
+		}
+		return 0;
+	}
+	/* One message, through a descriptor that is open already or is opened now, and stays open or not. */
+	if (sscanf(line, "%31s %511s %ld %ld %ld %ld %ld %ld %ld", op, path, &flags, &slot, &keep, &raw, &size, &msg.mtype, &seed) != 9)
+		return -1;
+	if (fds[slot] < 0)
+		fds[slot] = open(path, flags | O_CLOEXEC);
+	if (fds[slot] < 0)
+		return -1;
+	head = raw ? sizeof(msg.mtype) : 0;
+	if (!strcmp(op, "vsend")) {
+		fill(seed, size);
+		memcpy(msg.mtext, buf, size);
+		n = write(fds[slot], (char *)&msg + sizeof(msg.mtype) - head, head + size);
+		if (n == head + size)
+			n = 0;
+	} else {
+		n = read(fds[slot], (char *)&msg + sizeof(msg.mtype) - head, head + size);
+		if (n >= 0)
+			n -= head;
+		if (n > 0)
+			*data = checksum(msg.mtext, n);
+		if (n >= 0 && raw)
+			snprintf(text, sizeof(text), "%ld", msg.mtype);
+	}
+	err = errno;
+	if (!keep) {
+		close(fds[slot]);
+		fds[slot] = -1;
+	}
+	errno = err;
+	return n;
+}
+
 static long run(char *line, uint64_t *data)
 {
 	char op[32], value[32], path[512], to[512];
@@ -131,6 +247,10 @@ static long run(char *line, uint64_t *data)
 		return mknod(path, S_IFIFO | 0666, 0);
 	if (sscanf(line, "mkreg %511s", path) == 1)
 		return mknod(path, S_IFREG | 0666, 0);
+	if (!strncmp(line, "msg", 3))
+		return sysv(line, data);
+	if (line[0] == 'v')
+		return view(line, data);
 	if (sscanf(line, "%31s %ld %ld %ld %ld", op, &a, &b, &c, &d) < 1)
 		return -1;
 	if (!strcmp(op, "close")) {
@@ -205,7 +325,7 @@ static long run(char *line, uint64_t *data)
 
 int main(int argc, char **argv)
 {
-	char line[2048], answer[128];
+	char line[2048], answer[512];
 
 	if (argc != 2)
 		return 2;
@@ -232,13 +352,14 @@ actor:
 			return 0;
 		line[n] = 0;
 		errno = 0;
+		text[0] = 0;
 		long ret = run(line, &data);
 		if (ret == -2)
 			continue;
 		int err = ret < 0 ? errno : 0;
 		if (!strncmp(line, "open", 4) || !strncmp(line, "dup", 3))
 			ret = ret < 0 ? -1 : 0; /* the number of the descriptor is nobody's business */
-		n = snprintf(answer, sizeof(answer), "%ld %d %d %d %llx", ret, err, pipes, usrs, (unsigned long long)data);
+		n = snprintf(answer, sizeof(answer), "%ld %d %d %d %llx%s%s", ret, err, pipes, usrs, (unsigned long long)data, *text ? " " : "", text);
 		pipes = usrs = 0;
 		send(control, answer, n, 0);
 	}
