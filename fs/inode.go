@@ -83,10 +83,11 @@ type node struct {
 	hot     bool   // it was opened for writing
 }
 
-// A second walk follows at once unless its thread was killed in between. What is older than retryAge is forgotten when there are retryMany.
+// A second walk follows at once unless its thread was killed in between. What is older than retryAge is forgotten when there are retryMany. (At once is some ten seconds
+// where thousands of threads open one name: each of their LOOKUPs makes the kernel drop what the others found.)
 const (
-	retryMany = 256
-	retryAge  = 10 * time.Second
+	retryMany = 1 << 14
+	retryAge  = time.Minute
 )
 
 func (i *inode) isDir() bool { return i.mode == typeDir }

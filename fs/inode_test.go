@@ -332,12 +332,12 @@ func TestRetriesAreForgotten(t *testing.T) {
 		f.want("OPEN", f.admit(n, 1000+tid, syscall.O_WRONLY), estale)
 	}
 	f.now = f.now.Add(retryAge)
-	f.want("OPEN", f.admit(n, 5000, syscall.O_WRONLY), estale)
+	f.want("OPEN", f.admit(n, 1000+retryMany, syscall.O_WRONLY), estale)
 	if len(f.retry) != retryMany+1 { // they may still come
 		t.Errorf("%d threads are remembered, want %d", len(f.retry), retryMany+1)
 	}
 	f.now = f.now.Add(1)
-	f.want("OPEN", f.admit(n, 5001, syscall.O_WRONLY), estale)
+	f.want("OPEN", f.admit(n, 1001+retryMany, syscall.O_WRONLY), estale)
 	if len(f.retry) != 2 {
 		t.Errorf("%d threads are remembered, want 2", len(f.retry))
 	}

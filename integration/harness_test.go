@@ -43,6 +43,7 @@ type mount struct {
 	dir     string // the mount point
 	pipes   string // dir/pipes
 	shm     string // dir/shm
+	msgq    string // dir/msgq
 	logFile string
 	daemon  *exec.Cmd
 	exited  chan error // receives the end of the daemon once
@@ -82,7 +83,7 @@ func newMountWith(t testing.TB, w mountWith) *mount {
 	t.Helper()
 	base := publicDir(t)
 	m := &mount{dir: filepath.Join(base, "mnt"), logFile: filepath.Join(base, "log"), exited: make(chan error, 1), stderr: new(bytes.Buffer)}
-	m.pipes, m.shm = filepath.Join(m.dir, "pipes"), filepath.Join(m.dir, "shm")
+	m.pipes, m.shm, m.msgq = filepath.Join(m.dir, "pipes"), filepath.Join(m.dir, "shm"), filepath.Join(m.dir, "msgq")
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

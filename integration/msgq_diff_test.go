@@ -298,7 +298,8 @@ func TestMsgqDifferential(t *testing.T) {
 				mu.Lock()
 				if err != nil && !failed {
 					failed = true
-					failed = os.Getenv("TMP_FREE") == ""; t.Errorf("story %d: %v\n%v", i, err, x)
+					failed = os.Getenv("TMP_FREE") == ""
+					t.Errorf("story %d: %v\n%v", i, err, x)
 				}
 				x.count(events)
 				stories++

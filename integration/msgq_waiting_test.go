@@ -160,6 +160,7 @@ func TestMsgqRemovalEndsAppenders(t *testing.T) {
 
 // Whoever has nothing to do with those who wait does not wait for them; and the new limit makes room.
 func TestMsgqWaitersHoldNobodyUp(t *testing.T) {
+	needRoot(t)
 	m := newMount(t)
 	watchD(t)
 	dir := filepath.Join(m.dir, "msgq")

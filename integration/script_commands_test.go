@@ -18,6 +18,7 @@ func (s *script) commands() map[string]func(ts *testscript.TestScript, neg bool,
 		"need":        s.cmdNeed,
 		"mkpipe":      s.cmdMkpipe,
 		"waitblocked": s.cmdWaitblocked,
+		"waitqueue":   s.cmdWaitqueue,
 	}
 }
 
@@ -75,6 +76,30 @@ func (s *script) cmdWaitblocked(ts *testscript.TestScript, neg bool, args []stri
 		}
 		return nil
 	})
+}
+
+// cmdWaitqueue is `waitqueue NAME FIELD=N...`: it waits until these fields of a queue have these values, q_receivers, q_senders and q_qnum for example.
+func (s *script) cmdWaitqueue(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: waitqueue NAME FIELD=N...")
+	}
+	for _, arg := range args[1:] {
+		field, want, _ := strings.Cut(arg, "=")
+		eventually(s.t, func() error {
+			got, err := queueField(filepath.Join(s.mount.msgq, args[0]), field)
+			if err == nil && got != want {
+				err = fmt.Errorf("%s of %s is %s, want %s; processes:\n%s", field, args[0], got, want, s.describeProcesses())
+			}
+			return err
+		})
+	}
+}
+
+// queueField is a field of the queue at path.
+func queueField(path, field string) (string, error) {
+	b := make([]byte, 64)
+	n, err := retryEINTR(func() (int, error) { return unix.Getxattr(path, "user.ipc."+field, b) })
+	return string(b[:max(n, 0)]), err
 }
 
 // waitsOn says what waits on a pipe: ipcfs knows it; of a FIFO the processes of the script are asked.

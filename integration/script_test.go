@@ -40,6 +40,21 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// TestQueueScripts runs each script about message queues, which no shell tool knows, on an ipcfs.
+func TestQueueScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/msgq/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			m := newMount(t)
+			runScript(t, file, &script{t: t, pipes: m.pipes, mount: m})
+		})
+	}
+}
+
 // script is one run of a script.
 type script struct {
 	t     *testing.T
@@ -73,6 +88,7 @@ func (s *script) setup(env *testscript.Env) error {
 	env.Setenv("LC_ALL", "C")
 	if s.mount != nil {
 		env.Setenv("M", s.mount.dir)
+		env.Setenv("Q", s.mount.msgq)
 	}
 	ended := make(chan struct{})
 	var watching sync.WaitGroup
