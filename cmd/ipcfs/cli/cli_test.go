@@ -28,6 +28,9 @@ func TestEveryCommandChecksItsArguments(t *testing.T) {
 			t.Errorf("%s has no description", c.CommandPath())
 		}
 		for _, last := range []string{"--no-such-flag", "no-such-argument"} {
+			if c.Name() == "send" && last == "no-such-argument" {
+				continue // it is a message
+			}
 			root := newRoot()
 			var out bytes.Buffer
 			root.SetOut(&out)
