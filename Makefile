@@ -68,7 +68,7 @@ test: ## all tests, on real mounts, under the race detector; installs what they 
 	@$(MAKE) --no-print-directory unit integration
 	@echo "== once more on one processor, what is quick"
 	GOMAXPROCS=1 $(GOTEST) -race -timeout 5m ./objects/... ./fs/...
-	GOMAXPROCS=1 IPCFS_SCENARIOS=100 IPCFS_HAMMER=5 IPCFS_SEQUENCES=100 $(GOTEST) -race -timeout 5m -run 'Differential|TestHammer|TestBlocked' ./integration
+	GOMAXPROCS=1 IPCFS_SCENARIOS=100 IPCFS_HAMMER=5 IPCFS_SEQUENCES=100 IPCFS_MSGQ_HAMMER=50000 $(GOTEST) -race -timeout 5m -run 'Differential|TestHammer|TestBlocked|TestMsgqHammer$$' ./integration
 
 .PHONY: unit
 unit: ## tests without a mount, in seconds
@@ -115,7 +115,9 @@ tools: # install the missing ones of TOOLS
 	$$sudo apt-get update -qq; \
 	case "$$missing" in *postgresql*) : without a server of its own that the package would make and start; \
 		echo 'create_main_cluster = false' | $$sudo install -D -m 644 /dev/stdin /etc/postgresql-common/createcluster.d/no-main-cluster.conf;; esac; \
-	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
+	case "$$missing" in *redis-server*) : the package starts a server, which the bench does not need; \
+		if [ -d /run/systemd/system ]; then $$sudo systemctl disable --now -q redis-server; fi;; esac
 
 .PHONY: install
 install: build ## install into $(PREFIX)/bin

@@ -128,13 +128,15 @@ func (c *sendConfig) open(path string, mtype int64) (*sender, error) {
 	if c.timeout.limited && c.timeout.d == 0 {
 		flags |= unix.O_NONBLOCK
 	}
-	as := msgq.View{Selector: msgq.Select(mtype, false), Mode: msgq.ModeRaw}
 	s := &sender{mtype: mtype, timeout: c.timeout}
 	var err error
-	if s.raw, err = openQueue(path, as.String(), flags); err != nil || !c.lines {
+	if s.raw, err = openQueue(path, rawView(msgq.Selector{}), flags); err != nil || !c.lines { // the type is in each message
 		return s, err
 	}
-	as.Mode = msgq.ModeLines
+	as := msgq.View{Mode: msgq.ModeLines}
+	if mtype != 1 {
+		as.Selector = msgq.Select(mtype, false)
+	}
 	if s.lines, err = openQueue(path, as.String(), flags); err != nil {
 		s.close()
 	}
