@@ -49,13 +49,15 @@ func newRoot() *cobra.Command {
 kernel's own. Creating a file under DIR/pipes makes a pipe: what one process writes into
 it another one reads, in order, each byte once, with the blocking, the limits and the
 errors of a FIFO. A file under DIR/shm is a segment of shared memory, as one in /dev/shm:
-who maps it shares its pages.
+who maps it shares its pages. A file under DIR/msgq is a message queue: each write is a
+message, each read takes one, and DIR/msgq/NAME:7 is the same queue for messages of type 7.
 
   ipcfs mount ~/ipc             # the mount is ready when the command returns
   echo hello > ~/ipc/pipes/p &  # waits for a reader, as on a FIFO
   cat ~/ipc/pipes/p             # hello
   cat ~/ipc/proc/pipes          # who has which pipe open, and who waits
   truncate -s 1M ~/ipc/shm/s    # a segment; df ~/ipc/shm tells what all of them take
+  echo job > ~/ipc/msgq/q       # a message; cat ~/ipc/msgq/q:peek shows it, cat ~/ipc/msgq/q takes it
   ipcfs umount ~/ipc`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
