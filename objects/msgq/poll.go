@@ -69,7 +69,7 @@ func (q *Queue) readableLocked(f *File) bool {
 // takes says whether a read of f would end with a message of this type.
 func (f *File) takes(mtype int64, empty bool) bool {
 	bytes := f.view.Mode == ModeStream || f.view.Mode == ModeLines
-	return f.read && f.view.Selector.match(mtype) && !(empty && bytes)
+	return f.read && f.view.Selector.match(mtype) && (!empty || !bytes)
 }
 
 // side is what may be ready on the file.
