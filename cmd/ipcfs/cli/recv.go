@@ -41,13 +41,14 @@ in base64 instead of "text" if the message is not UTF-8.
 
 With --timeout the exit status is 1 if no message came in time; what came before has been
 printed. It is 1 too when the queue is removed. When nobody reads the output any more the
-command ends, and no message is taken that could not be printed any more.
+command ends and takes no other message; while the output is full it takes none. A message
+that was taken and then cannot be printed is lost.
 
   ipcfs recv DIR/msgq/jobs
   ipcfs recv --type 7 --timeout 0 DIR/msgq/jobs   # one that is there, of type 7
   ipcfs recv -n 3 --format json DIR/msgq/jobs
   ipcfs recv -f DIR/msgq/jobs | while read -r job; do echo "$job"; done
-  ipcfs recv --format raw DIR/msgq/jobs > file    # as: head -c 1M DIR/msgq/jobs > file`,
+  ipcfs recv --format raw DIR/msgq/jobs > file    # as: dd bs=1M count=1 if=DIR/msgq/jobs > file`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case c.count == 0:
