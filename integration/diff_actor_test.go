@@ -198,14 +198,16 @@ func procText(pid int, name string) string {
 // it, a zombie.
 func (a *actor) kill() error {
 	defer unix.Close(a.socket)
+	pidfd, err := unix.PidfdOpen(a.pid, 0)
+	if err != nil {
+		return fmt.Errorf("actor %d: %w", a.pid, err)
+	}
+	defer unix.Close(pidfd)
 	if err := unix.Kill(a.pid, unix.SIGKILL); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
-		_, state, _ := strings.Cut(procText(a.pid, "stat"), ") ")
-		if err := unix.Kill(a.pid, 0); errors.Is(err, unix.ESRCH) || strings.HasPrefix(state, "Z") {
-			return nil
-		}
+	if err := waitReadable(pidfd); err != nil {
+		return fmt.Errorf("actor %d cannot be killed: %w: %s", a.pid, err, a.where())
 	}
-	return fmt.Errorf("actor %d cannot be killed: %s", a.pid, a.where())
+	return nil
 }

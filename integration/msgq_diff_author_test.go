@@ -31,6 +31,7 @@ type msgAuthor struct {
 	held   []map[int]msgHeld // by actor and slot
 	doing  map[int]msgStep   // by actor who is blocked
 	types  []int64           // the types of this story
+	crowd  bool              // it is about who waits for room before whom
 	seeds  int
 }
 
@@ -41,6 +42,7 @@ func newMsgAuthor(seed uint64, actors int, inLine, above bool) *msgAuthor {
 	for range actors {
 		a.enter(1, nil)
 	}
+	a.crowd = actors > 3 && a.rng.IntN(2) == 0
 	for range 2 + a.rng.IntN(2) {
 		a.types = append(a.types, pick[int64](a.rng, 1, 1, 2, 3, 4, 1<<40, math.MaxInt64))
 	}
@@ -228,13 +230,15 @@ func (a *msgAuthor) next() (msgStep, bool) {
 	switch {
 	case len(idle)+len(busy) == 0:
 		return msgStep{}, false
-	case len(busy) > 0 && (len(idle) == 0 || roll < 10):
+	case len(busy) > 0 && (len(idle) == 0 || roll < 10 && (!a.crowd || roll < 3)):
 		return msgStep{actor: pick(a.rng, busy...), op: pick(a.rng, "signal", "signal", "kill")}, true
 	}
 	s := msgStep{actor: pick(a.rng, idle...)}
 	s.gone = a.gone(s.actor)
 	roll = a.rng.IntN(1000)
 	switch {
+	case a.crowd && !s.gone:
+		a.jostle(&s, len(idle))
 	case !s.gone && (len(idle) == 1 && roll < 700 || roll < 250) && a.help(&s):
 		if s.op != "set" {
 			s.way = a.way(s)
@@ -269,6 +273,21 @@ func (a *msgAuthor) next() (msgStep, bool) {
 		s.op = "kill"
 	}
 	return s, true
+}
+
+// jostle makes s what brings many to wait for a little room, and then lets some of them go on: whose turn it is then shows.
+func (a *msgAuthor) jostle(s *msgStep, idle int) {
+	switch roll := a.rng.IntN(100); {
+	case a.worlds[0].qbytes > 8 || roll < 10:
+		s.op, s.n = "set", 1+a.rng.IntN(7)
+		return
+	case idle > 1 && roll < 85:
+		a.seeds++
+		s.op, s.x.msg = "send", message{pick(a.rng, a.types...), pick(a.rng, 0, 1, 1, 2, 2, 3, 4), a.seeds}
+	default:
+		s.op, s.x.buf, s.nowait = "receive", msgMax, true
+	}
+	s.way = a.way(*s)
 }
 
 // help makes s what lets one who waits go on, or nearly, if somebody waits.

@@ -137,6 +137,7 @@ type msgStage struct {
 	key      uint32 // of the kernel's queue
 	path     string // of the queue on the mount, empty for the kernel
 	cast     cast
+	resting  []*actor        // who is left of the stories before
 	doing    map[int]msgStep // by actor, what it has not answered
 	pids     map[string]int  // actors by pid, dead ones too
 	above    bool            // msgmnb can be raised
@@ -159,13 +160,17 @@ func newMsgStage(t testing.TB, name string, m *mount) *msgStage {
 		t.Fatal(err)
 	}
 	if attr != nil {
-		errno, _, err := g.ask(fmt.Sprintf("msgmnb %d", msgMnb))
+		errno, _, err := g.observer.ask(fmt.Sprintf("msgmnb %d", msgMnb))
 		if g.above = errno == 0; err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(g.clear(), g.observer.kill()); err != nil {
+		err := g.clear()
+		for _, a := range append(g.resting, g.observer) {
+			err = errors.Join(err, a.kill())
+		}
+		if err != nil {
 			t.Error(err)
 		}
 	})
@@ -195,12 +200,12 @@ func (g *msgStage) lineUp(processor int) error {
 	return unix.SchedSetAttr(pid, &attr, 0)
 }
 
-// ask gives the observer a command and returns its errno and what it says.
-func (g *msgStage) ask(cmd string) (syscall.Errno, []string, error) {
-	if err := g.observer.send(cmd); err != nil {
+// ask gives the actor a command that does not wait, and returns its errno and what it says.
+func (a *actor) ask(cmd string) (syscall.Errno, []string, error) {
+	if err := a.send(cmd); err != nil {
 		return 0, nil, err
 	}
-	s, err := g.observer.answer()
+	s, err := a.answer()
 	if err != nil {
 		return 0, nil, err
 	}
@@ -209,10 +214,10 @@ func (g *msgStage) ask(cmd string) (syscall.Errno, []string, error) {
 	return syscall.Errno(errno), f[5:], err
 }
 
-// must is ask for what must not fail.
+// must asks the observer for what must not fail.
 func (g *msgStage) must(cmds ...string) error {
 	for _, cmd := range cmds {
-		if errno, _, err := g.ask(cmd); err != nil || errno != 0 {
+		if errno, _, err := g.observer.ask(cmd); err != nil || errno != 0 {
 			return errors.Join(fmt.Errorf("%s: the observer's %s: %w", g.name, cmd, errno), err)
 		}
 	}
@@ -225,7 +230,7 @@ func (g *msgStage) state() (msgState, error) {
 	if g.path != "" {
 		cmd = "vstat " + g.path
 	}
-	errno, f, err := g.ask(cmd)
+	errno, f, err := g.observer.ask(cmd)
 	switch {
 	case err != nil:
 		return msgState{}, err
@@ -247,11 +252,15 @@ func (g *msgStage) state() (msgState, error) {
 	return msgState{text, who(f[3]), who(f[4])}, nil
 }
 
-// clear removes the queue if there is one, and whatever actors are left.
+// clear removes the queue if there is one. Actors who are blocked are killed, those who are left wait for the next story.
 func (g *msgStage) clear() error {
 	var all error
 	for _, a := range g.cast {
-		if a != nil {
+		switch {
+		case a == nil:
+		case a.busy == "":
+			g.resting = append(g.resting, a)
+		default:
 			all = errors.Join(all, a.kill())
 		}
 	}
@@ -278,18 +287,23 @@ func (g *msgStage) open(actors int) error {
 	if err := g.must(create); err != nil {
 		return err
 	}
-	for i := range actors {
-		a, err := g.h.enter()
-		if err != nil {
-			return err
-		}
-		g.enter(a)
-		if g.path == "" {
-			if err := a.send(fmt.Sprintf("msgget %d 0", g.key)); err != nil {
+	for range actors {
+		if len(g.resting) == 0 {
+			a, err := g.h.enter()
+			if err != nil {
 				return err
 			}
-			if s, err := a.answer(); err != nil || !strings.HasPrefix(s, "0 ") {
-				return fmt.Errorf("actor %d does not find the queue: %q, %w", i, s, err)
+			g.resting = append(g.resting, a)
+		}
+		a := g.resting[0]
+		g.resting = g.resting[1:]
+		g.enter(a)
+		if _, _, err := a.ask("reset"); err != nil {
+			return err
+		}
+		if g.path == "" {
+			if errno, _, err := a.ask(fmt.Sprintf("msgget %d 0", g.key)); err != nil || errno != 0 {
+				return errors.Join(fmt.Errorf("actor %d does not find the queue: %w", a.pid, errno), err)
 			}
 		}
 	}

@@ -175,15 +175,22 @@ static long view(char *line, uint64_t *data)
 	if (sscanf(line, "vset %511s %31s", path, value) == 2)
 		return setxattr(path, "user.ipc.q_qbytes", value, strlen(value), 0);
 	if (sscanf(line, "vstat %511s", path) == 1) {
-		for (size_t i = 0, at = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+		/* The path is looked up once, and nothing is opened. */
+		slot = open(path, O_PATH | O_CLOEXEC);
+		if (slot < 0)
+			return -1;
+		snprintf(path, sizeof(path), "/proc/self/fd/%ld", slot);
+		n = 0;
+		for (size_t i = 0, at = 0; n >= 0 && i < sizeof(fields) / sizeof(*fields); i++) {
 			snprintf(name, sizeof(name), "user.ipc.%s", fields[i]);
 			n = getxattr(path, name, value, sizeof(value) - 1);
-			if (n < 0)
-				return -1;
-			value[n] = 0;
+			value[n < 0 ? 0 : n] = 0;
 			at += snprintf(text + at, sizeof(text) - at, "%s ", value);
 		}
-		return 0;
+		err = errno;
+		close(slot);
+		errno = err;
+		return n < 0 ? -1 : 0;
 	}
 	/* One message, through a descriptor that is open already or is opened now, and stays open or not. */
 	if (sscanf(line, "%31s %511s %ld %ld %ld %ld %ld %ld %ld", op, path, &flags, &slot, &keep, &raw, &size, &msg.mtype, &seed) != 9)
@@ -247,6 +254,15 @@ static long run(char *line, uint64_t *data)
 		return mknod(path, S_IFIFO | 0666, 0);
 	if (sscanf(line, "mkreg %511s", path) == 1)
 		return mknod(path, S_IFREG | 0666, 0);
+	if (!strcmp(line, "reset")) {
+		for (int i = 0; i < SLOTS; i++) {
+			if (fds[i] >= 0)
+				close(fds[i]);
+			fds[i] = -1;
+		}
+		msqid = -1;
+		return 0;
+	}
 	if (!strncmp(line, "msg", 3))
 		return sysv(line, data);
 	if (line[0] == 'v')
