@@ -88,7 +88,6 @@ func (s *script) setup(env *testscript.Env) error {
 	env.Setenv("LC_ALL", "C")
 	if s.mount != nil {
 		env.Setenv("M", s.mount.dir)
-		env.Setenv("Q", s.mount.msgq)
 	}
 	ended := make(chan struct{})
 	var watching sync.WaitGroup
