@@ -3,8 +3,10 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -31,6 +33,11 @@ func (c careful) Run() int {
 			defer func() { _ = unix.Unmount(connections, 0) }()
 		}
 	}
+	tmp, err := ownTmp()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
+		return 1
+	}
 	before := descriptors()
 	status := c.m.Run()
 	if err := goleak.Find(); err != nil {
@@ -42,13 +49,28 @@ func (c careful) Run() int {
 		status = 1
 	}
 	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
-		return i.FSType != conn.FSType || !strings.HasPrefix(i.Mountpoint, os.TempDir()+"/Test"), false
+		return i.FSType != conn.FSType || !strings.HasPrefix(i.Mountpoint, tmp+"/"), false
 	})
 	if err != nil || len(mounts) > 0 {
 		fmt.Fprintf(os.Stderr, "FAIL: %d mounts are left (%v)\n", len(mounts), err)
 		status = 1
+	} else if err := os.RemoveAll(tmp); err != nil { // never through a mount
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
+		status = 1
 	}
 	return status
+}
+
+// ownTmp makes a directory for the temporary files of this run alone, since what others mount meanwhile is not ours. Every user can get to it.
+func ownTmp() (string, error) {
+	dir, err := os.MkdirTemp("", "ipcfs-run-")
+	if err != nil {
+		return "", err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil { // as the list of mounts has it
+		return "", err
+	}
+	return dir, errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir))
 }
 
 // descriptors counts the open descriptors of this process, but for those of Go's own poller.
