@@ -117,7 +117,7 @@ func (o *msgqObject) attr(a *fuse.Attr) {
 }
 
 func (o *msgqObject) setTimes(atime, mtime, ctime time.Time) {
-	o.queue.SetTimes(msgq.Times{Atime: atime, Mtime: mtime, Ctime: ctime})
+	o.queue.SetTimes(ipc.Times{Atime: atime, Mtime: mtime, Ctime: ctime})
 }
 
 // xattrs are the fields of struct msg_queue, and how many operations wait in q_receivers and q_senders. Times are in seconds since 1970, 0 is never.

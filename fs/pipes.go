@@ -179,7 +179,7 @@ func (o *pipeObject) attr(a *fuse.Attr) {
 }
 
 func (o *pipeObject) setTimes(atime, mtime, ctime time.Time) {
-	o.pipe.SetTimes(pipe.Times{Atime: atime, Mtime: mtime, Ctime: ctime})
+	o.pipe.SetTimes(ipc.Times{Atime: atime, Mtime: mtime, Ctime: ctime})
 }
 
 // xattrs is the capacity, which can be set by a number of bytes.

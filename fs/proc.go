@@ -10,11 +10,11 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"ipcfs/fs/conn"
-	"ipcfs/objects/pipe"
+	"ipcfs/objects/ipc"
 )
 
 // pollReady is what poll says of a file that never waits (DEFAULT_POLLMASK).
-const pollReady = pipe.POLLIN | pipe.POLLOUT | pipe.POLLRDNORM | pipe.POLLWRNORM
+const pollReady = ipc.PollIn | ipc.PollOut
 
 // maxTexts bounds the bytes of all open files of proc together, if there is more than one.
 const maxTexts = 64 << 20

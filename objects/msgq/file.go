@@ -15,7 +15,7 @@ type File struct {
 	view        View
 	read, write bool
 
-	poll PollWaiter
+	poll ipc.PollWaiter[*File]
 
 	// With ModeStream:
 	rest page.Ref // the message that was read in part; 0 if there is none
@@ -40,7 +40,6 @@ func (q *Queue) Open(v View, flags uint32) (*File, error) {
 	}
 	mode := flags & syscall.O_ACCMODE
 	f := &File{queue: q, view: v, read: mode != syscall.O_WRONLY, write: mode != syscall.O_RDONLY}
-	f.poll.file = f
 	return f, nil
 }
 
@@ -51,7 +50,7 @@ func (f *File) Release(done *ipc.Completions) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	verify.That(f.sending == nil && f.behind.Len() == 0, "release of a file with a write waiting")
-	q.polls.Remove(&f.poll.Entry)
+	q.polls.Forget(&f.poll)
 	if f.rest != 0 {
 		q.freeMsg(f.rest)
 		f.rest = 0

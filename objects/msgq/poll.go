@@ -1,32 +1,6 @@
 package msgq
 
-import (
-	"ipcfs/objects/internal/waitq"
-	"ipcfs/objects/ipc"
-)
-
-// Bits of poll(2), include/uapi/asm-generic/poll.h.
-const (
-	POLLIN     = 0x1
-	POLLOUT    = 0x4
-	POLLERR    = 0x8
-	POLLHUP    = 0x10
-	POLLRDNORM = 0x40
-	POLLWRNORM = 0x100
-)
-
-const (
-	pollIn  = POLLIN | POLLRDNORM
-	pollOut = POLLOUT | POLLWRNORM
-)
-
-// PollWaiter is a poll table entry: it asks to be told once when the file may have become ready. Each File has one.
-type PollWaiter struct {
-	waitq.Entry[*PollWaiter]
-	file   *File
-	events uint32 // what the polls since the last wake-up asked for
-	done   ipc.Completion
-}
+import "ipcfs/objects/ipc"
 
 // Poll returns which of the POLL* bits hold now: POLLIN if a read would not wait, POLLOUT if a message of one byte could be sent, and after the end of the queue, when
 // nothing waits, POLLERR and POLLHUP besides. With wake not nil it also asks for one delivery of wake at the next event that a poll for events would be woken
@@ -35,23 +9,16 @@ func (f *File) Poll(events uint32, wake ipc.Completion) uint32 {
 	q := f.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if w := &f.poll; wake != nil {
-		if !w.Waiting() {
-			w.events = 0
-			q.polls.Push(&w.Entry, w)
-		}
-		w.events |= events & f.side()
-		w.done = wake
-	}
+	q.polls.Wait(&f.poll, f, events&f.side(), wake)
 	var mask uint32
 	if q.removed {
-		mask |= POLLERR | POLLHUP
+		mask |= ipc.POLLERR | ipc.POLLHUP
 	}
 	if f.read && (f.rest != 0 || q.removed || q.readableLocked(f)) {
-		mask |= pollIn
+		mask |= ipc.PollIn
 	}
 	if f.write && (q.removed || q.fits(1)) {
-		mask |= pollOut
+		mask |= ipc.PollOut
 	}
 	return mask
 }
@@ -75,20 +42,10 @@ func (f *File) takes(mtype int64, empty bool) bool {
 // side is what may be ready on the file.
 func (f *File) side() (mask uint32) {
 	if f.read {
-		mask |= pollIn
+		mask |= ipc.PollIn
 	}
 	if f.write {
-		mask |= pollOut
+		mask |= ipc.PollOut
 	}
 	return mask
-}
-
-// wakePollsLocked tells the polls of each file that wait for any of what event says has happened to it; POLLERR is always waited for.
-func (q *Queue) wakePollsLocked(event func(*File) uint32, done *ipc.Completions) {
-	for w := range q.polls.All() {
-		if event(w.file)&(w.events|POLLERR) != 0 {
-			q.polls.Remove(&w.Entry)
-			done.Add(w.done)
-		}
-	}
 }

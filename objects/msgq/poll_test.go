@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"ipcfs/objects/ipc"
 )
 
 // What is ready through each view, and what wakes a poll of it.
@@ -22,16 +24,16 @@ func TestPoll(t *testing.T) {
 		for i, m := range []string{raw(1, "x"), raw(7, "x"), raw(7, "")} {
 			s := newSteps(t)
 			in, f := s.file("raw", wronly), s.file(view, rdonly)
-			if events := s.poll(f, "p", POLLIN); events != 0 {
+			if events := s.poll(f, "p", ipc.POLLIN); events != 0 {
 				t.Errorf("%q, empty: %#x", view, events)
 			}
 			s.send(in, "s", m)
 			lines, ready := []string{fmt.Sprint("s=", len(m))}, uint32(0)
 			if want[i] {
-				lines, ready = append([]string{"p=woken"}, lines...), pollIn
+				lines, ready = append([]string{"p=woken"}, lines...), ipc.PollIn
 			}
 			s.want(lines...)
-			if events := s.poll(f, "", POLLIN); events != ready {
+			if events := s.poll(f, "", ipc.POLLIN); events != ready {
 				t.Errorf("%q, message %d: %#x, want %#x", view, i, events, ready)
 			}
 		}
@@ -42,7 +44,7 @@ func TestPoll(t *testing.T) {
 func TestPollHandover(t *testing.T) {
 	s := newSteps(t)
 	f, g := s.file("", rdwr), s.file("", rdonly)
-	s.poll(g, "p", POLLIN)
+	s.poll(g, "p", ipc.POLLIN)
 	s.receive(f, "r")
 	s.send(f, "s1", "x")
 	s.want("r=x", "s1=1")
@@ -57,18 +59,18 @@ func TestPollOut(t *testing.T) {
 	s := newSteps(t)
 	s.setQBytes(3)
 	f, r, w := s.file("", rdwr), s.file("", rdonly), s.file("", wronly)
-	if s.poll(f, "", POLLOUT) != pollOut || s.poll(r, "", POLLIN|POLLOUT) != 0 {
+	if s.poll(f, "", ipc.POLLOUT) != ipc.PollOut || s.poll(r, "", ipc.POLLIN|ipc.POLLOUT) != 0 {
 		t.Error("an empty queue takes nothing, or from who cannot write")
 	}
 	s.send(f, "s", "abc")
 	s.want("s=3")
-	if s.poll(f, "f", POLLOUT) != pollIn || s.poll(w, "w", POLLIN|POLLOUT) != 0 {
+	if s.poll(f, "f", ipc.POLLOUT) != ipc.PollIn || s.poll(w, "w", ipc.POLLIN|ipc.POLLOUT) != 0 {
 		t.Error("a full queue takes more")
 	}
-	s.poll(r, "r", POLLOUT)
+	s.poll(r, "r", ipc.POLLOUT)
 	s.setQBytes(4)
 	s.want("f=woken", "w=woken")
-	if s.poll(w, "w", POLLOUT) != pollOut {
+	if s.poll(w, "w", ipc.POLLOUT) != ipc.PollOut {
 		t.Error("there is room for a byte")
 	}
 	s.send(f, "s", strings.Repeat("x", 4))
@@ -76,7 +78,7 @@ func TestPollOut(t *testing.T) {
 	s.want("s=4", "r1=abc")
 	s.receive(f, "r2")
 	s.want("w=woken", "r2=xxxx")
-	s.poll(w, "w", POLLOUT)
+	s.poll(w, "w", ipc.POLLOUT)
 	s.close(w)
 	s.send(f, "s", "abcd")
 	s.receive(f, "r3")

@@ -59,14 +59,11 @@ type Queue struct {
 
 	receivers waitq.Queue[*ReceiveOp] // q_receivers
 	senders   waitq.Queue[*SendOp]    // q_senders
-	polls     waitq.Queue[*PollWaiter]
+	polls     ipc.Polls[*File]
 	woken     []*SendOp // room for wakeSendersLocked
 
-	times Times
+	times ipc.Times
 }
-
-// Times are the times of the object: the last receive, the last send and the last change (q_ctime).
-type Times struct{ Atime, Mtime, Ctime time.Time }
 
 // New makes a queue (ipc/msg.c:newque). ENOSPC when there are msgmni.
 func (s *Store) New() (*Queue, error) {
@@ -75,7 +72,7 @@ func (s *Store) New() (*Queue, error) {
 		return nil, syscall.ENOSPC
 	}
 	now := s.ns.Now()
-	return &Queue{store: s, ns: s.ns, qbytes: int(limits.MsgMnb), times: Times{now, now, now}}, nil
+	return &Queue{store: s, ns: s.ns, qbytes: int(limits.MsgMnb), times: ipc.Times{Atime: now, Mtime: now, Ctime: now}}, nil
 }
 
 // Remove ends the queue (IPC_RMID, ipc/msg.c:freeque): whoever waits gets EIDRM, the messages are dropped, and every operation from now on gets EIDRM. It does
@@ -99,7 +96,7 @@ func (q *Queue) Remove(done *ipc.Completions) {
 		q.dequeueLocked(0, m)
 		q.freeMsg(m)
 	}
-	q.wakePollsLocked(func(*File) uint32 { return POLLERR }, done)
+	q.polls.Wake(func(*File) uint32 { return ipc.POLLERR }, done)
 	q.store.ids.Remove()
 	q.checkInvariants()
 }
@@ -127,21 +124,14 @@ func (q *Queue) SetQBytes(caller ipc.Caller, n uint64, done *ipc.Completions) er
 }
 
 // SetTimes replaces the times that are not zero.
-func (q *Queue) SetTimes(t Times) {
+func (q *Queue) SetTimes(t ipc.Times) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, x := range []struct {
-		to   *time.Time
-		from time.Time
-	}{{&q.times.Atime, t.Atime}, {&q.times.Mtime, t.Mtime}, {&q.times.Ctime, t.Ctime}} {
-		if !x.from.IsZero() {
-			*x.to = x.from
-		}
-	}
+	q.times.Set(t)
 }
 
-// Times returns the times of the object.
-func (q *Queue) Times() Times {
+// Times returns the times of the last receive, the last send and the last change (q_ctime).
+func (q *Queue) Times() ipc.Times {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.times

@@ -217,7 +217,7 @@ func TestRemove(t *testing.T) {
 	s.send(f, "s1", strings.Repeat("z", 50))
 	s.send(lines, "l1", " a\nb\nc")
 	s.send(lines, "l2", "d\n") // behind l1
-	if events := s.poll(f, "poll", POLLIN); events&POLLERR != 0 {
+	if events := s.poll(f, "poll", ipc.POLLIN); events&ipc.POLLERR != 0 {
 		t.Errorf("poll says %#x", events)
 	}
 	s.do(s.q.Remove)
@@ -230,7 +230,7 @@ func TestRemove(t *testing.T) {
 	s.receiveOp(stream, "rest", ReceiveOp{Size: 100}) // which was received before
 	s.receive(stream, "r")
 	s.want("r=EIDRM", "s=EIDRM", "l=EIDRM", "rest=ole", "r=EIDRM")
-	if events := s.poll(f, "", POLLIN|POLLOUT); events != POLLERR|POLLHUP|pollIn|pollOut {
+	if events := s.poll(f, "", ipc.POLLIN|ipc.POLLOUT); events != ipc.POLLERR|ipc.POLLHUP|ipc.PollIn|ipc.PollOut {
 		t.Errorf("poll says %#x", events)
 	}
 	if _, err := s.q.Open(View{}, rdonly); err != syscall.EIDRM {
@@ -341,12 +341,12 @@ func TestStat(t *testing.T) {
 	if st := s.q.Stat(); !st.RTime.Equal(s.now) || st.LRPid != 78 || st.CBytes != 0 || st.QNum != 0 {
 		t.Errorf("received: %+v", st)
 	}
-	if times := s.q.Times(); times != (Times{Atime: s.now, Mtime: sent, Ctime: made}) {
+	if times := s.q.Times(); times != (ipc.Times{Atime: s.now, Mtime: sent, Ctime: made}) {
 		t.Errorf("times: %+v", times)
 	}
 	touched := s.now.Add(time.Hour)
-	s.q.SetTimes(Times{Mtime: touched})
-	if times := s.q.Times(); times != (Times{Atime: s.now, Mtime: touched, Ctime: made}) || !s.q.Stat().STime.Equal(sent) {
+	s.q.SetTimes(ipc.Times{Mtime: touched})
+	if times := s.q.Times(); times != (ipc.Times{Atime: s.now, Mtime: touched, Ctime: made}) || !s.q.Stat().STime.Equal(sent) {
 		t.Errorf("touched: %+v, %+v", times, s.q.Stat())
 	}
 }

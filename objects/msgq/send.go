@@ -112,9 +112,9 @@ func (q *Queue) commitLocked(m page.Ref, done *ipc.Completions) {
 	}
 	q.enqueueLocked(m)
 	mtype, empty := head.mtype, head.ts == 0
-	q.wakePollsLocked(func(f *File) uint32 {
+	q.polls.Wake(func(f *File) uint32 {
 		if f.takes(mtype, empty) {
-			return pollIn
+			return ipc.PollIn
 		}
 		return 0
 	}, done)
@@ -149,7 +149,7 @@ func (q *Queue) pipelinedSendLocked(m page.Ref, done *ipc.Completions) bool {
 func (q *Queue) roomLocked(done *ipc.Completions) {
 	q.wakeSendersLocked(done)
 	if q.fits(1) {
-		q.wakePollsLocked(func(*File) uint32 { return pollOut }, done)
+		q.polls.Wake(func(*File) uint32 { return ipc.PollOut }, done)
 	}
 }
 

@@ -1,6 +1,10 @@
 package msgq
 
-import "testing"
+import (
+	"testing"
+
+	"ipcfs/objects/ipc"
+)
 
 // A message is read piecemeal, and what was begun is the file's own until it is closed.
 func TestStream(t *testing.T) {
@@ -51,7 +55,7 @@ func TestStreamEmpty(t *testing.T) {
 	s := newSteps(t)
 	in, f := s.file("raw", wronly), s.file("stream", rdonly)
 	s.send(in, "s", raw(1, ""))
-	if events := s.poll(f, "p", POLLIN); events != 0 {
+	if events := s.poll(f, "p", ipc.POLLIN); events != 0 {
 		t.Errorf("poll says %#x", events)
 	}
 	s.receiveNow(f, "r1")

@@ -186,7 +186,7 @@ func (h *twins) resize(f *twin) {
 // compare looks at both from each open file.
 func (h *twins) compare() {
 	h.t.Helper()
-	const all = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
+	const all = ipc.POLLIN | ipc.POLLOUT | ipc.POLLRDNORM | ipc.POLLWRNORM
 	polls := make([]unix.PollFd, len(h.open))
 	for i, f := range h.open {
 		polls[i] = unix.PollFd{Fd: int32(f.fd), Events: all}

@@ -176,10 +176,10 @@ func (m *machine) pollOne() {
 		m.openOne()
 		return
 	}
-	events := []uint32{0, pollIn, pollOut, pollIn | pollOut}[m.pick(4)]
+	events := []uint32{0, ipc.PollIn, ipc.PollOut, ipc.PollIn | ipc.PollOut}[m.pick(4)]
 	m.note("poll %s for %#x", p.open.name, events)
 	// What holds now is not waited for.
-	p.events = (events | POLLERR | POLLHUP) &^ p.open.File.Poll(events, pollWake{p})
+	p.events = (events | ipc.POLLERR | ipc.POLLHUP) &^ p.open.File.Poll(events, pollWake{p})
 	p.armed = true
 }
 

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"ipcfs/objects/page"
+
+	"ipcfs/objects/ipc"
 )
 
 // model is a pipe as fs/pipe.c has it: tasks that sleep in queues, are woken, and go through the loop of pipe_read or pipe_write again. It
@@ -260,19 +262,19 @@ func (m *model) cancel(t *task) {
 
 func (m *model) poll(f *modelFile) (bits uint32) {
 	if f.r && len(m.slots) > 0 {
-		bits |= pollIn
+		bits |= ipc.PollIn
 	}
 	if f.r && m.writers == 0 && f.hup != m.wCount {
-		bits |= POLLHUP
+		bits |= ipc.POLLHUP
 	}
 	if f.w && f.first.missing() {
 		return bits
 	}
 	if f.w && len(m.slots) < m.max {
-		bits |= pollOut
+		bits |= ipc.PollOut
 	}
 	if f.w && m.readers == 0 {
-		bits |= POLLERR
+		bits |= ipc.POLLERR
 	}
 	return bits
 }

@@ -12,11 +12,11 @@ import (
 type File struct {
 	pipe        *Pipe
 	read, write bool
-	fPipe       uint       // f_pipe: w_counter at an open that did not wait; no POLLHUP until it changed
-	partner     *uint      // the counter whose change the file still waits for, since its open did not; guarded by pipe.mu
-	partnerAt   uint       // its value then
-	packetEnd   bool       // the last read ended at the end of a packet; guarded by pipe.mu
-	poll        PollWaiter // guarded by pipe.mu
+	fPipe       uint                  // f_pipe: w_counter at an open that did not wait; no POLLHUP until it changed
+	partner     *uint                 // the counter whose change the file still waits for, since its open did not; guarded by pipe.mu
+	partnerAt   uint                  // its value then
+	packetEnd   bool                  // the last read ended at the end of a packet; guarded by pipe.mu
+	poll        ipc.PollWaiter[*File] // guarded by pipe.mu
 }
 
 // OpenOp is an open(2) of a pipe.
@@ -44,7 +44,6 @@ func (p *Pipe) Open(op *OpenOp, done *ipc.Completions) {
 	defer p.mu.Unlock()
 	op.pipe = p
 	f := &File{pipe: p}
-	f.poll.file = f
 	nonBlock := op.Flags&syscall.O_NONBLOCK != 0
 	switch op.Flags & syscall.O_ACCMODE {
 	case syscall.O_RDONLY:
@@ -131,7 +130,7 @@ func (p *Pipe) countLocked(f *File, done *ipc.Completions) {
 			p.writeLocked(w, done)
 		}
 	}
-	p.wakePollsLocked(pollIn|pollOut, done) // wake_up_partner; a writer that was created alone has its reader now
+	p.wakePollsLocked(ipc.PollIn|ipc.PollOut, done) // wake_up_partner; a writer that was created alone has its reader now
 	p.pumpLocked(done)
 }
 
@@ -166,7 +165,7 @@ func (f *File) Release(done *ipc.Completions) {
 }
 
 func (p *Pipe) closeLocked(f *File, done *ipc.Completions) {
-	p.polls.Remove(&f.poll.Entry)
+	p.polls.Forget(&f.poll)
 	if f.read {
 		p.readers--
 	}
@@ -176,7 +175,7 @@ func (p *Pipe) closeLocked(f *File, done *ipc.Completions) {
 	p.files--
 	verify.That(p.readers >= 0 && p.writers >= 0 && p.files >= 0, "close: %d readers, %d writers, %d files", p.readers, p.writers, p.files)
 	if (p.readers == 0) != (p.writers == 0) {
-		p.wakePollsLocked(pollIn|pollOut, done)
+		p.wakePollsLocked(ipc.PollIn|ipc.PollOut, done)
 	}
 	if p.files == 0 {
 		p.releaseRingLocked()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+
+	"ipcfs/objects/ipc"
 )
 
 func TestOpenWaitsForTheOtherSide(t *testing.T) {
@@ -111,7 +113,7 @@ func TestLastCloseDropsWhatIsHeld(t *testing.T) {
 	s.close(w)
 	s.wantBytes(0, 0)
 	r = s.file(rdonly | nonBlock)
-	if got := r.Poll(pollIn, nil); got != 0 { // the writer of the life before does not count
+	if got := r.Poll(ipc.PollIn, nil); got != 0 { // the writer of the life before does not count
 		t.Fatalf("poll of a new reader = %#x, want 0", got)
 	}
 	s.want("w=3")
@@ -144,7 +146,7 @@ func TestFirstWriteWaitsForTheFirstReader(t *testing.T) {
 	start := func(t *testing.T) (*steps, *File) {
 		s := newSteps(t)
 		w := s.creates(wronly)
-		if got := w.Poll(pollOut, nil); got != 0 {
+		if got := w.Poll(ipc.PollOut, nil); got != 0 {
 			t.Fatalf("poll = %#x before the first reader, want 0", got)
 		}
 		return s, w
@@ -201,8 +203,8 @@ func TestFirstWriteWaitsForTheFirstReader(t *testing.T) {
 		s.close(s.file(rdonly))
 		s.write(w, "w", "one")
 		s.want("w=EPIPE SIGPIPE")
-		if got := w.Poll(pollOut, nil); got != pollOut|POLLERR {
-			t.Fatalf("poll = %#x, want POLLOUT and POLLERR", got)
+		if got := w.Poll(ipc.PollOut, nil); got != ipc.PollOut|ipc.POLLERR {
+			t.Fatalf("poll = %#x, want ipc.POLLOUT and ipc.POLLERR", got)
 		}
 	})
 	t.Run("the reader goes while the rest waits", func(t *testing.T) {
@@ -225,7 +227,7 @@ func TestFirstReadWaitsForTheFirstWriter(t *testing.T) {
 	start := func(t *testing.T) (*steps, *File) {
 		s := newSteps(t)
 		r := s.creates(rdonly)
-		if got := r.Poll(pollIn, nil); got != 0 {
+		if got := r.Poll(ipc.PollIn, nil); got != 0 {
 			t.Fatalf("poll = %#x before the first writer, want 0", got)
 		}
 		return s, r
@@ -262,8 +264,8 @@ func TestFirstReadWaitsForTheFirstWriter(t *testing.T) {
 		s.want("r1=", "r2=")
 		s.read(r, "r3", 3) // only the first writer is waited for
 		s.want("r3=")
-		if got := r.Poll(pollIn, nil); got != POLLHUP {
-			t.Fatalf("poll = %#x, want POLLHUP", got)
+		if got := r.Poll(ipc.PollIn, nil); got != ipc.POLLHUP {
+			t.Fatalf("poll = %#x, want ipc.POLLHUP", got)
 		}
 	})
 	t.Run("without waiting there is no partner to wait for", func(t *testing.T) {

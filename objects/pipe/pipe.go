@@ -19,7 +19,6 @@ package pipe
 import (
 	"sync"
 	"syscall"
-	"time"
 
 	"ipcfs/objects/internal/verify"
 	"ipcfs/objects/internal/waitq"
@@ -55,36 +54,26 @@ type Pipe struct {
 	wrPartner waitq.Queue[*WriteOp] // writes that wait for the first reader, likewise
 	rdWait    waitq.Queue[*ReadOp]
 	wrWait    waitq.Queue[*WriteOp]
-	polls     waitq.Queue[*PollWaiter]
+	polls     ipc.Polls[*File]
 
-	times Times
+	times ipc.Times
 }
-
-// Times are the times of the object: the last read, write and change.
-type Times struct{ Atime, Mtime, Ctime time.Time }
 
 // New returns a pipe that nobody has open.
 func New(ns *ipc.Namespace) *Pipe {
 	now := ns.Now()
-	return &Pipe{ns: ns, rCounter: 1, wCounter: 1, times: Times{now, now, now}}
+	return &Pipe{ns: ns, rCounter: 1, wCounter: 1, times: ipc.Times{Atime: now, Mtime: now, Ctime: now}}
 }
 
 // SetTimes replaces the times that are not zero.
-func (p *Pipe) SetTimes(t Times) {
+func (p *Pipe) SetTimes(t ipc.Times) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, x := range []struct {
-		to   *time.Time
-		from time.Time
-	}{{&p.times.Atime, t.Atime}, {&p.times.Mtime, t.Mtime}, {&p.times.Ctime, t.Ctime}} {
-		if !x.from.IsZero() {
-			*x.to = x.from
-		}
-	}
+	p.times.Set(t)
 }
 
 // Times returns the times of the object.
-func (p *Pipe) Times() Times {
+func (p *Pipe) Times() ipc.Times {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.times

@@ -1,6 +1,10 @@
 package pipe
 
-import "testing"
+import (
+	"testing"
+
+	"ipcfs/objects/ipc"
+)
 
 func TestPollBits(t *testing.T) {
 	for _, c := range []struct {
@@ -10,9 +14,9 @@ func TestPollBits(t *testing.T) {
 	}{
 		{"reader before any writer", func(s *steps) *File { return s.file(rdonly | nonBlock) }, 0},
 		{"reader, empty", func(s *steps) *File { r, _ := s.ends(); return r }, 0},
-		{"reader, data", func(s *steps) *File { r, w := s.ends(); s.write(w, "w", "x"); return r }, pollIn},
-		{"reader, data, no writer", func(s *steps) *File { r, w := s.ends(); s.write(w, "w", "x"); s.close(w); return r }, pollIn | POLLHUP},
-		{"reader, no writer any more", func(s *steps) *File { r, w := s.ends(); s.close(w); return r }, POLLHUP},
+		{"reader, data", func(s *steps) *File { r, w := s.ends(); s.write(w, "w", "x"); return r }, ipc.PollIn},
+		{"reader, data, no writer", func(s *steps) *File { r, w := s.ends(); s.write(w, "w", "x"); s.close(w); return r }, ipc.PollIn | ipc.POLLHUP},
+		{"reader, no writer any more", func(s *steps) *File { r, w := s.ends(); s.close(w); return r }, ipc.POLLHUP},
 		{"reader, the writer is back", func(s *steps) *File { r, w := s.ends(); s.close(w); s.file(wronly); return r }, 0},
 		{"second reader, opened after the writer left", func(s *steps) *File { _, w := s.ends(); s.close(w); return s.file(rdonly | nonBlock) }, 0},
 		{"second reader, another writer came and went", func(s *steps) *File {
@@ -21,31 +25,31 @@ func TestPollBits(t *testing.T) {
 			r := s.file(rdonly | nonBlock)
 			s.close(s.file(wronly))
 			return r
-		}, POLLHUP},
+		}, ipc.POLLHUP},
 		{"reader that waited for its writer", func(s *steps) *File {
 			r := s.opens("r", rdonly)
 			s.close(s.file(wronly))
 			return r.File
-		}, POLLHUP},
+		}, ipc.POLLHUP},
 		{"created reader, no writer yet", func(s *steps) *File { return s.creates(rdonly) }, 0},
-		{"created reader, its writer left", func(s *steps) *File { r := s.creates(rdonly); s.close(s.file(wronly)); return r }, POLLHUP},
+		{"created reader, its writer left", func(s *steps) *File { r := s.creates(rdonly); s.close(s.file(wronly)); return r }, ipc.POLLHUP},
 		{"created reader that would not wait", func(s *steps) *File { return s.creates(rdonly | nonBlock) }, 0},
-		{"writer, empty", func(s *steps) *File { _, w := s.ends(); return w }, pollOut},
-		{"writer, room", func(s *steps) *File { _, w := s.ends(); s.fill(w, DefaultSlots-1); return w }, pollOut},
+		{"writer, empty", func(s *steps) *File { _, w := s.ends(); return w }, ipc.PollOut},
+		{"writer, room", func(s *steps) *File { _, w := s.ends(); s.fill(w, DefaultSlots-1); return w }, ipc.PollOut},
 		{"writer, full", func(s *steps) *File { _, w := s.ends(); s.fill(w, DefaultSlots); return w }, 0},
-		{"writer, no reader", func(s *steps) *File { r, w := s.ends(); s.close(r); return w }, pollOut | POLLERR},
+		{"writer, no reader", func(s *steps) *File { r, w := s.ends(); s.close(r); return w }, ipc.PollOut | ipc.POLLERR},
 		{"writer, full, no reader", func(s *steps) *File {
 			r, w := s.ends()
 			s.fill(w, DefaultSlots)
 			s.close(r)
 			return w
-		}, POLLERR},
+		}, ipc.POLLERR},
 		{"created writer, no reader yet", func(s *steps) *File { return s.creates(wronly) }, 0},
-		{"created writer, reader", func(s *steps) *File { w := s.creates(wronly); s.file(rdonly); return w }, pollOut},
-		{"created writer, its reader left", func(s *steps) *File { w := s.creates(wronly); s.close(s.file(rdonly)); return w }, pollOut | POLLERR},
-		{"both, empty", func(s *steps) *File { return s.file(rdwr) }, pollOut},
-		{"both, data", func(s *steps) *File { f := s.file(rdwr); s.write(f, "w", "x"); return f }, pollIn | pollOut},
-		{"both, full", func(s *steps) *File { f := s.file(rdwr); s.fill(f, DefaultSlots); return f }, pollIn},
+		{"created writer, reader", func(s *steps) *File { w := s.creates(wronly); s.file(rdonly); return w }, ipc.PollOut},
+		{"created writer, its reader left", func(s *steps) *File { w := s.creates(wronly); s.close(s.file(rdonly)); return w }, ipc.PollOut | ipc.POLLERR},
+		{"both, empty", func(s *steps) *File { return s.file(rdwr) }, ipc.PollOut},
+		{"both, data", func(s *steps) *File { f := s.file(rdwr); s.write(f, "w", "x"); return f }, ipc.PollIn | ipc.PollOut},
+		{"both, full", func(s *steps) *File { f := s.file(rdwr); s.fill(f, DefaultSlots); return f }, ipc.PollIn},
 	} {
 		s := newSteps(t)
 		f := c.file(s)
@@ -59,18 +63,18 @@ func TestWriteWakesReaders(t *testing.T) {
 	s := newSteps(t)
 	r, w := s.ends()
 	r2 := s.file(rdonly)
-	s.poll(r, "r", pollIn)
-	s.poll(r2, "r2", pollIn)
-	s.poll(w, "w", pollIn) // a writer is never readable
+	s.poll(r, "r", ipc.PollIn)
+	s.poll(r2, "r2", ipc.PollIn)
+	s.poll(w, "w", ipc.PollIn) // a writer is never readable
 	s.write(w, "x", "a")
 	s.want("r", "r2", "x=1")
 	s.write(w, "x", "b") // once only
 	s.want("x=1")
-	s.poll(r, "r", pollIn)
+	s.poll(r, "r", ipc.PollIn)
 	s.write(w, "x", "c") // an edge-triggered epoll is told of every write, also into a pipe that was not empty
 	s.want("r", "x=1")
-	s.poll(r, "r", POLLRDNORM)
-	s.poll(r2, "r2", pollOut)
+	s.poll(r, "r", ipc.POLLRDNORM)
+	s.poll(r2, "r2", ipc.PollOut)
 	s.write(w, "x", "d")
 	s.want("r", "x=1")
 }
@@ -79,16 +83,16 @@ func TestReadWakesWriters(t *testing.T) {
 	s := newSteps(t)
 	r, w := s.ends()
 	s.fill(w, DefaultSlots)
-	s.poll(w, "w", pollOut)
+	s.poll(w, "w", ipc.PollOut)
 	s.read(r, "x", 4095)
 	s.want("x=4095.") // no slot came free
 	s.read(r, "x", 1)
 	s.want("w", "x=.")
-	s.poll(w, "w", pollOut)
+	s.poll(w, "w", ipc.PollOut)
 	s.read(r, "x", 4096) // it was not full before
 	s.want("x=4096.")
 	s.fill(w, 2)
-	s.poll(w, "w", POLLWRNORM)
+	s.poll(w, "w", ipc.POLLWRNORM)
 	s.read(r, "x", 20*4096)
 	s.want("w", "x=65536.")
 }
@@ -99,19 +103,19 @@ func TestWaitingOperationsAndPolls(t *testing.T) {
 	r, w := s.ends()
 	s.fill(w, DefaultSlots)
 	s.write(w, "x", bytesOf('a', 4096))
-	s.poll(w, "w", pollOut)
+	s.poll(w, "w", ipc.PollOut)
 	s.read(r, "y", 4096)
 	s.want("w", "y=4096.", "x=4096")
 
 	s.write(w, "x", bytesOf('b', 4096))
-	s.poll(r, "r", pollIn)
+	s.poll(r, "r", ipc.PollIn)
 	s.read(r, "y", 4096) // the writer that goes on has written again
 	s.want("y=4096.", "r", "x=4096")
 
 	s.read(r, "y", 20*4096)
 	s.log = nil
 	s.read(r, "y", 1)
-	s.poll(r, "r", pollIn)
+	s.poll(r, "r", ipc.PollIn)
 	s.write(w, "x", "d") // told though a waiting reader took all
 	s.want("r", "x=1", "y=d")
 }
@@ -120,7 +124,7 @@ func TestClosesWakePolls(t *testing.T) {
 	s := newSteps(t)
 	r, w := s.ends()
 	w2 := s.file(wronly)
-	s.poll(r, "r", 0) // POLLHUP and POLLERR need not be asked for
+	s.poll(r, "r", 0) // ipc.POLLHUP and ipc.POLLERR need not be asked for
 	s.close(w2)
 	s.want()
 	s.close(w)
@@ -135,10 +139,10 @@ func TestClosesWakePolls(t *testing.T) {
 func TestOpensWakePolls(t *testing.T) {
 	s := newSteps(t)
 	w := s.creates(wronly)
-	s.poll(w, "w", pollOut)
+	s.poll(w, "w", ipc.PollOut)
 	r := s.file(rdonly)
 	s.want("w")
-	s.poll(w, "w", pollOut)
+	s.poll(w, "w", ipc.PollOut)
 	s.file(rdonly) // a second reader changes nothing
 	s.want()
 	s.close(r)
@@ -149,20 +153,20 @@ func TestPollRegistration(t *testing.T) {
 	s := newSteps(t)
 	r, w := s.ends()
 	both := s.file(rdwr)
-	s.poll(both, "old", pollIn)
-	if got := s.poll(both, "new", pollOut); got != pollOut { // events add up, the last wake is told
+	s.poll(both, "old", ipc.PollIn)
+	if got := s.poll(both, "new", ipc.PollOut); got != ipc.PollOut { // events add up, the last wake is told
 		t.Fatalf("poll = %#x", got)
 	}
-	if got := both.Poll(pollIn, nil); got != pollOut { // asking only is no registration, and ends none
+	if got := both.Poll(ipc.PollIn, nil); got != ipc.PollOut { // asking only is no registration, and ends none
 		t.Fatalf("poll = %#x", got)
 	}
 	s.write(w, "x", "a")
 	s.want("new", "x=1")
-	s.poll(both, "new", pollOut) // the events of the registration before are forgotten
+	s.poll(both, "new", ipc.PollOut) // the events of the registration before are forgotten
 	s.write(w, "x", "b")
 	s.want("x=1")
 
-	s.poll(r, "r", pollIn)
+	s.poll(r, "r", ipc.PollIn)
 	s.close(r) // who closes is told nothing
 	s.write(w, "x", "c")
 	s.want("x=1")
@@ -172,11 +176,11 @@ func TestResizeWakesPolls(t *testing.T) {
 	s := newSteps(t)
 	r, w := s.ends()
 	s.fill(w, DefaultSlots)
-	s.poll(w, "w", pollOut)
-	s.poll(r, "r", pollIn)
+	s.poll(w, "w", ipc.PollOut)
+	s.poll(r, "r", ipc.PollIn)
 	s.resize(root, 32*4096, nil)
 	s.want("w")
-	if got := w.Poll(0, nil); got != pollOut {
-		t.Fatalf("poll = %#x, want POLLOUT", got)
+	if got := w.Poll(0, nil); got != ipc.PollOut {
+		t.Fatalf("poll = %#x, want ipc.POLLOUT", got)
 	}
 }

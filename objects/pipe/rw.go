@@ -97,7 +97,7 @@ func (p *Pipe) consumeLocked(op *ReadOp, done *ipc.Completions) {
 		p.times.Atime = p.ns.Now()
 	}
 	if wakeWriter {
-		p.wakePollsLocked(pollOut, done)
+		p.wakePollsLocked(ipc.PollOut, done)
 	}
 }
 
@@ -281,7 +281,7 @@ func (p *Pipe) wroteLocked(op *WriteOp, done *ipc.Completions) {
 	if op.N > 0 {
 		now := p.ns.Now()
 		p.times.Mtime, p.times.Ctime = now, now
-		p.wakePollsLocked(pollIn, done)
+		p.wakePollsLocked(ipc.PollIn, done)
 	}
 }
 

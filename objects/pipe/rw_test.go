@@ -428,7 +428,7 @@ func TestNoReader(t *testing.T) {
 func TestTimes(t *testing.T) {
 	s := newSteps(t)
 	made := s.now
-	wantTimes := func(what string, want Times) {
+	wantTimes := func(what string, want ipc.Times) {
 		t.Helper()
 		if got := s.p.Times(); got != want {
 			t.Errorf("%s: %v, want %v", what, got, want)
@@ -438,26 +438,26 @@ func TestTimes(t *testing.T) {
 	tick()
 	r, w := s.ends()
 	s.readOp(r, "r", ReadOp{Size: 1, NonBlock: true})
-	wantTimes("open and a read of nothing", Times{made, made, made})
+	wantTimes("open and a read of nothing", ipc.Times{Atime: made, Mtime: made, Ctime: made})
 	s.write(w, "w", "abc")
 	wrote := s.now
-	wantTimes("write", Times{made, wrote, wrote})
+	wantTimes("write", ipc.Times{Atime: made, Mtime: wrote, Ctime: wrote})
 	tick()
 	s.read(r, "r", 1)
 	read := s.now
-	wantTimes("read", Times{read, wrote, wrote})
+	wantTimes("read", ipc.Times{Atime: read, Mtime: wrote, Ctime: wrote})
 	tick()
 	s.tryWrite(w, "w", bytesOf('x', 100000))
 	wrote = s.now
-	wantTimes("write of a part", Times{read, wrote, wrote})
+	wantTimes("write of a part", ipc.Times{Atime: read, Mtime: wrote, Ctime: wrote})
 	tick()
 	s.tryWrite(w, "w", bytesOf('x', 4096))
-	wantTimes("write that fails", Times{read, wrote, wrote})
+	wantTimes("write that fails", ipc.Times{Atime: read, Mtime: wrote, Ctime: wrote})
 	s.write(w, "w", bytesOf('y', 4096))
 	tick()
 	s.read(r, "r", 8192)
-	wantTimes("read that lets a writer go on", Times{s.now, s.now, s.now})
-	s.p.SetTimes(Times{Atime: made})
-	wantTimes("SetTimes of one", Times{made, s.now, s.now})
+	wantTimes("read that lets a writer go on", ipc.Times{Atime: s.now, Mtime: s.now, Ctime: s.now})
+	s.p.SetTimes(ipc.Times{Atime: made})
+	wantTimes("SetTimes of one", ipc.Times{Atime: made, Mtime: s.now, Ctime: s.now})
 	s.log = nil
 }

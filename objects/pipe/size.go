@@ -83,7 +83,7 @@ func (p *Pipe) SetCapacity(c ipc.Caller, bytes uint64, done *ipc.Completions) er
 		}
 		p.nrAccounted = slots
 		p.ring.resize(slots)
-		p.wakePollsLocked(pollOut, done)
+		p.wakePollsLocked(ipc.PollOut, done)
 		if p.ring.full() {
 			// pipe_resize_ring wakes the first writer; it finds no room and sleeps again behind the others.
 			if w, ok := p.wrWait.Pop(); ok {

@@ -257,11 +257,11 @@ func TestResizeIsAChange(t *testing.T) {
 	made := s.now
 	s.now = s.now.Add(1)
 	s.resize(root, 1<<31+1, syscall.EINVAL)
-	if got := s.p.Times(); got != (Times{made, made, made}) {
+	if got := s.p.Times(); got != (ipc.Times{Atime: made, Mtime: made, Ctime: made}) {
 		t.Fatalf("a resize that fails changed the times to %v", got)
 	}
 	s.resize(root, 4096, nil)
-	if got := s.p.Times(); got != (Times{made, made, s.now}) {
+	if got := s.p.Times(); got != (ipc.Times{Atime: made, Mtime: made, Ctime: s.now}) {
 		t.Fatalf("times %v, want a ctime of %v", got, s.now)
 	}
 }
