@@ -12,7 +12,7 @@ import (
 	"ipcfs/objects/ipc"
 )
 
-// nameMax is the longest name in bytes.
+// nameMax is the longest name in bytes; a view may stand behind it.
 const nameMax = 255
 
 // dirLocked returns the directory with a node id.
@@ -41,15 +41,15 @@ func (f *FS) entryOfLocked(id uint64, name string) (entry, fuse.Status) {
 	if !st.Ok() {
 		return entry{}, st
 	}
-	if len(name) > nameMax {
-		return entry{}, fuse.Status(syscall.ENAMETOOLONG)
-	}
 	e := entry{dir: dir, name: name}
 	if dir.kind != nil {
 		var err error
 		if e.name, e.view, err = dir.kind.cutView(name); err != nil {
 			return entry{}, f.status(err)
 		}
+	}
+	if len(e.name) > nameMax {
+		return entry{}, fuse.Status(syscall.ENAMETOOLONG)
 	}
 	switch e.inode = dir.entries[e.name]; {
 	case e.inode == nil:

@@ -38,7 +38,8 @@ func TestViewNames(t *testing.T) {
 		"q": fuse.OK, "q:7": fuse.OK, "q:-7": fuse.OK, "q:^7": fuse.OK, "q:raw": fuse.OK, "q:7:lines": fuse.OK, "q:peek": fuse.OK,
 		"q:": fuse.EINVAL, ":7": fuse.EINVAL, ":": fuse.EINVAL, "q:0": fuse.EINVAL, "q:x": fuse.EINVAL, "q:7:": fuse.EINVAL, "q:7:8": fuse.EINVAL, "q:raw:7": fuse.EINVAL,
 		"x:y:7": fuse.EINVAL, "x": fuse.ENOENT, "x:7": fuse.ENOENT, "x:x": fuse.EINVAL, "d:7": fuse.EINVAL, "d": fuse.OK,
-		"q:" + strings.Repeat("7", 254): enametoolong,
+		strings.Repeat("n", 255) + ":raw": fuse.ENOENT, strings.Repeat("n", 256): enametoolong, strings.Repeat("n", 256) + ":raw": enametoolong,
+		"q:" + strings.Repeat("7", 254): fuse.EINVAL,
 	} {
 		if st := f.lookupStatus(dir, name); st != want {
 			t.Errorf("LOOKUP of %s: %v, want %v", name, st, want)
