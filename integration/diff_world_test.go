@@ -161,7 +161,7 @@ func (w *world) settleMount(c cast, s step, o *outcome, expected *outcome) error
 	}
 	var problem error
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		stats, err := w.mount.stats()
+		stats, err := w.mount.pipeList()
 		if err != nil {
 			return err
 		}

@@ -188,28 +188,56 @@ type pipeStat struct {
 // waiting is how many operations wait on the pipe.
 func (s pipeStat) waiting() int { return s.waitOpens + s.waitReads + s.waitWrs }
 
-// stats reads proc/pipes, by the name of the pipe below pipes/.
-func (m *mount) stats() (map[string]pipeStat, error) {
+// pipeList reads proc/pipes. Two pipes that were removed may have had one name.
+func (m *mount) pipeList() ([]pipeStat, error) {
 	text, err := os.ReadFile(filepath.Join(m.dir, "proc/pipes"))
 	if err != nil {
 		return nil, err
 	}
-	stats := make(map[string]pipeStat)
-	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n")[1:] {
+	var list []pipeStat
+	rows, err := parseTable(string(text))
+	for _, row := range rows {
+		n := make(map[string]int)
+		for _, column := range []string{"ino", "readers", "writers", "bytes", "used", "slots", "opens", "reads", "writes"} {
+			var bad error
+			n[column], bad = strconv.Atoi(row[column])
+			err = errors.Join(err, bad)
+		}
+		list = append(list, pipeStat{uint64(n["ino"]), n["readers"], n["writers"], n["bytes"], n["used"], n["slots"], n["opens"], n["reads"], n["writes"], row["name"]})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("proc/pipes: %w in %q", err, text)
+	}
+	return list, nil
+}
+
+// parseTable reads a table of proc: a line of names of columns, and a line of as many words for each row.
+func parseTable(text string) ([]map[string]string, error) {
+	var rows []map[string]string
+	header, rest, _ := strings.Cut(text, "\n")
+	columns := strings.Fields(header)
+	for line := range strings.Lines(rest) {
 		f := strings.Fields(line)
-		if len(f) != 10 {
-			return nil, fmt.Errorf("a line of proc/pipes has %d fields: %q", len(f), line)
+		if len(f) != len(columns) {
+			return nil, fmt.Errorf("%d words in a line for %d columns", len(f), len(columns))
 		}
-		var n [9]int
-		for i := range n {
-			if n[i], err = strconv.Atoi(f[i]); err != nil {
-				return nil, fmt.Errorf("proc/pipes: %w in %q", err, line)
-			}
+		row := make(map[string]string)
+		for i, column := range columns {
+			row[column] = f[i]
 		}
-		s := pipeStat{uint64(n[0]), n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], f[9]}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// stats is pipeList by the name of the pipe below pipes/.
+func (m *mount) stats() (map[string]pipeStat, error) {
+	list, err := m.pipeList()
+	stats := make(map[string]pipeStat)
+	for _, s := range list {
 		stats[strings.TrimPrefix(s.name, "pipes/")] = s
 	}
-	return stats, nil
+	return stats, err
 }
 
 // waitFor waits until cond holds for the pipe with this name below pipes/, and fails the test if it never does.
