@@ -9,6 +9,7 @@ package ipc
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,19 +68,31 @@ func DefaultLimits() Limits {
 type Namespace struct {
 	Arena  *page.Arena      // set by NewNamespace, never changed
 	Now    func() time.Time // the clock, likewise
-	limits Limits           // likewise
+	limits atomic.Pointer[Limits]
 
-	mu       sync.Mutex     // guards pipeBufs
+	mu       sync.Mutex     // guards pipeBufs, and the changes of limits
 	pipeBufs map[uint32]int // user_struct.pipe_bufs: pages accounted to a user's pipes
 }
 
 // NewNamespace returns a namespace whose objects keep their data in arena and take the time from now.
 func NewNamespace(arena *page.Arena, limits Limits, now func() time.Time) *Namespace {
-	return &Namespace{Arena: arena, Now: now, limits: limits, pipeBufs: make(map[uint32]int)}
+	ns := &Namespace{Arena: arena, Now: now, pipeBufs: make(map[uint32]int)}
+	ns.limits.Store(&limits)
+	return ns
 }
 
-// Limits returns the limits in force.
-func (ns *Namespace) Limits() Limits { return ns.limits }
+// Limits returns the limits in force. It takes no lock.
+func (ns *Namespace) Limits() Limits { return *ns.limits.Load() }
+
+// SetLimits changes the limits. They act from now on: what exists already and is above them stays. Takes Namespace.mu while change runs, which must not call the
+// namespace.
+func (ns *Namespace) SetLimits(change func(*Limits)) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	limits := *ns.limits.Load()
+	change(&limits)
+	ns.limits.Store(&limits)
+}
 
 // AccountPipeBuffers replaces old by new pages in what uid's pipes take and returns the sum (fs/pipe.c:account_pipe_buffers).
 func (ns *Namespace) AccountPipeBuffers(uid uint32, old, new int) int {

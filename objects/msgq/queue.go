@@ -144,6 +144,7 @@ type Stat struct {
 	STime, RTime         time.Time // zero if never
 	CTime                time.Time
 	Receivers, Senders   int
+	Removed              bool // IPC_RMID
 }
 
 // Stat returns a snapshot. Takes the queue's lock.
@@ -153,7 +154,7 @@ func (q *Queue) Stat() Stat {
 	return Stat{
 		CBytes: q.cbytes, QNum: q.qnum, QBytes: q.qbytes, LSPid: q.lspid, LRPid: q.lrpid,
 		STime: q.stime, RTime: q.rtime, CTime: q.times.Ctime,
-		Receivers: q.receivers.Len(), Senders: q.senders.Len(),
+		Receivers: q.receivers.Len(), Senders: q.senders.Len(), Removed: q.removed,
 	}
 }
 

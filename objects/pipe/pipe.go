@@ -87,6 +87,16 @@ type Stat struct {
 	WaitingOpens     int
 	WaitingReads     int
 	WaitingWrites    int
+	Counters
+}
+
+// Counters are the fields of a pipe that say how it came to its state.
+type Counters struct {
+	Head, Tail  uint32 // slots ever filled and emptied since the ring was made; they wrap
+	Files       int    // open files, those that wait in open included
+	RCounter    uint   // r_counter: opens for reading since nobody had it open, and 1
+	WCounter    uint   // w_counter
+	NrAccounted int    // pages that count for the user who opened it first
 }
 
 // Stat returns a snapshot. While nobody has the pipe open its slots are those asked for with SetCapacity, or the default; an ordinary user's limits may give
@@ -100,7 +110,32 @@ func (p *Pipe) Stat() Stat {
 		WaitingOpens:  p.openWait.Len(),
 		WaitingReads:  p.rdWait.Len() + p.rdPartner.Len(),
 		WaitingWrites: p.wrWait.Len() + p.wrPartner.Len(),
+		Counters: Counters{
+			Head: p.ring.head, Tail: p.ring.tail, Files: p.files, RCounter: p.rCounter, WCounter: p.wCounter, NrAccounted: p.nrAccounted,
+		},
 	}
+}
+
+// Buf is what is told of a slot that holds data: struct pipe_buffer without its page.
+type Buf struct {
+	Off, N   int  // the bytes in the page
+	Packet   bool // PIPE_BUF_FLAG_PACKET
+	CanMerge bool // PIPE_BUF_FLAG_CAN_MERGE: it is the last one, and a small write may be put behind it
+}
+
+// Bufs returns the slots that hold data, oldest first, at most limit of them. Takes the pipe's lock.
+func (p *Pipe) Bufs(limit int) []Buf {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var bufs []Buf
+	for slot := p.ring.tail; slot != p.ring.head && len(bufs) < limit; slot++ {
+		b := p.ring.at(slot)
+		bufs = append(bufs, Buf{
+			Off: int(b.off), N: int(b.n), Packet: b.flags&bufFlagPacket != 0,
+			CanMerge: b.flags&bufFlagCanMerge != 0 && slot+1 == p.ring.head && int(b.off)+int(b.n) < page.Size,
+		})
+	}
+	return bufs
 }
 
 // pumpLocked lets waiting operations go on as far as they can: readers while there is data, writers while there is room, each in the order

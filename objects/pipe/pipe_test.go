@@ -324,3 +324,26 @@ func show(data []byte) string {
 	}
 	return strings.Join(runs, " ")
 }
+
+// What Stat and Bufs tell of the slots and counters.
+func TestStatCounters(t *testing.T) {
+	s := newSteps(t)
+	if st := s.p.Stat(); st.Counters != (Counters{RCounter: 1, WCounter: 1}) {
+		t.Fatalf("a new pipe has %+v", st.Counters)
+	}
+	f := s.file(rdwr)
+	for _, n := range []int{4096, 10, 20} {
+		s.write(f, "w", strings.Repeat("x", n))
+	}
+	s.read(f, "r", 100)
+	want := Counters{Head: 2, Files: 1, RCounter: 2, WCounter: 2, NrAccounted: DefaultSlots}
+	if st := s.p.Stat(); st.Counters != want {
+		t.Errorf("%+v, want %+v", st.Counters, want)
+	}
+	if got, want := s.p.Bufs(9), []Buf{{Off: 100, N: 3996}, {N: 30, CanMerge: true}}; !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := s.p.Bufs(1); len(got) != 1 {
+		t.Errorf("%d slots, want 1", len(got))
+	}
+}

@@ -11,10 +11,10 @@ import (
 	"ipcfs/objects/ipc"
 )
 
-// Segment is struct shmid_kernel. Store.New makes one. All methods may be called by several goroutines at once; none may be called after Destroy.
+// Segment is struct shmid_kernel. Store.New makes one. All methods may be called by several goroutines at once; none but Stat may be called after Destroy.
 type Segment struct {
 	store *Store // set by New, never changed
-	file  int    // shm_file; likewise
+	file  int    // shm_file; likewise, but closed by Destroy
 
 	mem   sync.Mutex // held while memory is taken or given back, over the system call; guards pages
 	pages pageSet    // of a counted store: those that have memory
@@ -25,6 +25,7 @@ type Segment struct {
 	lprid      uint32     // shm_lprid: the process of the last attach or detach
 	atim, dtim time.Time  // shm_atim, shm_dtim: the last attach and detach; zero if there was none
 	ctim       time.Time  // shm_ctim: the making, and the last change of owner or mode
+	destroyed  bool
 }
 
 // File is the file of the segment, open for reading and writing. It stays the segment's.
@@ -65,6 +66,9 @@ func (g *Segment) Destroy() {
 	verify.That(g.nattch == 0, "destroyed with %d attached", g.nattch)
 	g.mem.Lock()
 	defer g.mem.Unlock()
+	g.mu.Lock()
+	g.destroyed = true
+	g.mu.Unlock()
 	_ = unix.Close(g.file)
 	g.store.give(g.pages.n)
 	g.pages = pageSet{}
@@ -83,14 +87,17 @@ type Stat struct {
 	Atime, Mtime, Ctime time.Time // the file's: the last read, write and change, as stat(2)
 }
 
-// Stat returns a snapshot. Takes Segment.mu. The error is that of fstat(2).
+// Stat returns a snapshot. EIDRM after Destroy; else the error is that of fstat(2). Takes Segment.mu.
 func (g *Segment) Stat() (Stat, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.destroyed {
+		return Stat{}, syscall.EIDRM
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(g.file, &st); err != nil {
 		return Stat{}, err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	s := Stat{
 		Segsz: st.Size, Blocks: st.Blocks, Nattch: g.nattch, CPrid: g.cprid, LPrid: g.lprid, Atim: g.atim, Dtim: g.dtim, Ctim: g.ctim,
 		Atime: time.Unix(st.Atim.Unix()), Mtime: time.Unix(st.Mtim.Unix()), Ctime: time.Unix(st.Ctim.Unix()),

@@ -19,6 +19,7 @@ package shm
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"syscall"
@@ -76,6 +77,37 @@ func mountTmpfs(size uint64) (int, error) {
 		return -1, fmt.Errorf("fsmount of a tmpfs: %w", err)
 	}
 	return root, nil
+}
+
+// SetLimit sets shmall, the pages that all segments may hold. EINVAL for 0, and for less than they hold, as for the size of a tmpfs; else what fspick(2) and fsconfig(2)
+// say. Takes Store.mu.
+func (s *Store) SetLimit(pages uint64) error {
+	pages = min(pages, math.MaxInt64/page.Size)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pages == 0 || s.pages > int64(pages) {
+		return syscall.EINVAL
+	}
+	if s.root >= 0 {
+		if err := resizeTmpfs(s.root, pages*page.Size); err != nil {
+			return err
+		}
+	}
+	s.ns.SetLimits(func(l *ipc.Limits) { l.ShmAll = pages })
+	return nil
+}
+
+// resizeTmpfs gives the tmpfs with this root another limit.
+func resizeTmpfs(root int, size uint64) error {
+	config, err := unix.Fspick(root, "", unix.FSPICK_EMPTY_PATH|unix.FSPICK_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(config)
+	if err := unix.FsconfigSetString(config, "size", strconv.FormatUint(size, 10)); err != nil {
+		return err
+	}
+	return unix.FsconfigReconfigure(config)
 }
 
 // Private says whether the store is a private one, so that its segments' files may be reached without them.
