@@ -23,9 +23,10 @@ const blockSize = 4096
 func (f *FS) attrLocked(n *node, a *fuse.Attr) {
 	i := n.inode
 	*a = fuse.Attr{
-		Ino: i.ino, Mode: i.mode | i.perm.Mode, Nlink: f.nlinkLocked(i), Blksize: blockSize,
-		Owner: fuse.Owner{Uid: i.perm.UID, Gid: i.perm.GID},
+		Ino: i.ino, Nlink: f.nlinkLocked(i), Blksize: blockSize,
 	}
+	perm := f.shownPerm(i.perm)
+	a.Mode, a.Owner = i.mode|perm.Mode, fuse.Owner{Uid: perm.UID, Gid: perm.GID}
 	a.SetTimes(&i.atime, &i.mtime, &i.ctime)
 	switch {
 	case i.object != nil:
@@ -40,22 +41,13 @@ func (f *FS) attrLocked(n *node, a *fuse.Attr) {
 		_, _ = io.WriteString(h, n.view.String())
 		a.Ino |= uint64(h.Sum32()|1) << 32
 	}
-	if f.opts.UID != nil {
-		a.Uid = *f.opts.UID
-	}
-	if f.opts.GID != nil {
-		a.Gid = *f.opts.GID
-	}
-	if f.opts.Umask != nil {
-		a.Mode = i.mode | 0o777&^*f.opts.Umask
-	}
 }
 
 // entryLocked fills in the answer of a LOOKUP that came to n.
 func (f *FS) entryLocked(n *node, out *fuse.EntryOut) {
 	*out = fuse.EntryOut{NodeId: n.id}
 	f.attrLocked(n, &out.Attr)
-	if !n.inode.isStream() {
+	if !n.inode.isStream() && !n.inode.unlisted() {
 		out.SetEntryTimeout(entryTimeout)
 	}
 	if n.inode.isDir() {
@@ -94,12 +86,18 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	o := i.object
 	f.mu.Unlock()
 
-	if size, ok := in.GetSize(); ok && (o != nil || size > 0) {
-		if o == nil {
-			return fuse.EINVAL
+	if size, ok := in.GetSize(); ok {
+		var st fuse.Status
+		switch {
+		case o != nil:
+			st = f.status(o.setSize(callerOf(&in.InHeader), size))
+		case i.proc != nil:
+			st = i.proc.truncate(size)
+		case size > 0:
+			st = fuse.EINVAL
 		}
-		if err := o.setSize(callerOf(&in.InHeader), size); err != nil {
-			return f.status(err)
+		if !st.Ok() {
+			return st
 		}
 	}
 	now := f.now()

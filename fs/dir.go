@@ -65,6 +65,11 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e, st := f.entryOfLocked(h.NodeId, name)
+	if st == fuse.ENOENT && e.dir.find != nil {
+		var err error
+		e.inode, err = e.dir.find(e.dir, name)
+		st = f.status(err)
+	}
 	if st.Ok() {
 		f.entryLocked(f.lookupNodeLocked(e.inode, e.view, h.Pid), out)
 	}
@@ -244,14 +249,15 @@ func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) 
 
 // createLocked opens the new object i and fills in the answer.
 func (f *FS) createLocked(in *fuse.CreateIn, i *inode, v view, out *fuse.CreateOut) fuse.Status {
-	o, err := i.object.create(processOf(&in.InHeader), in.Flags, v)
+	caller := processOf(&in.InHeader)
+	o, err := i.object.create(caller, in.Flags, v)
 	if err != nil {
 		return f.status(err)
 	}
 	n := f.lookupNodeLocked(i, v, in.Pid)
 	f.admitOpenLocked(n, in.Pid, in.Flags) // nobody else has looked it up
 	f.entryLocked(n, &out.EntryOut)
-	out.OpenOut = o.out()
+	out.OpenOut = o.out(f.handles.add(&handle{file: o.file, inode: i, view: v, pid: caller.PID, flags: in.Flags}))
 	return fuse.OK
 }
 
@@ -357,10 +363,10 @@ type dirEntry struct {
 // openDir is an open directory: the names of the moment in which reading it began, so that what comes and goes meanwhile moves no position.
 type openDir struct{ entries []dirEntry }
 
-func (*openDir) read(c conn.Call, _ *fuse.ReadIn)             { c.ReplyStatus(fuse.EISDIR) }
-func (*openDir) write(c conn.Call, _ *fuse.WriteIn, _ []byte) { c.ReplyStatus(fuse.EBADF) }
-func (*openDir) poll(c conn.Call, _ *conn.PollIn)             { c.ReplyPoll(pollReady) }
-func (*openDir) release()                                     {}
+func (*openDir) read(op operation, _ *fuse.ReadIn)             { op.fail(syscall.EISDIR) }
+func (*openDir) write(op operation, _ *fuse.WriteIn, _ []byte) { op.fail(syscall.EBADF) }
+func (*openDir) poll(c conn.Call, _ *conn.PollIn)              { c.ReplyPoll(pollReady) }
+func (*openDir) release(uint64)                                {}
 
 // OpenDir answers OPENDIR.
 func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
@@ -369,7 +375,7 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse
 	if _, st := f.dirLocked(in.NodeId); !st.Ok() {
 		return st
 	}
-	*out = opened{fh: f.handles.add(&openDir{})}.out()
+	*out = fuse.OpenOut{Fh: f.handles.add(&handle{file: &openDir{}})}
 	return fuse.OK
 }
 
@@ -382,7 +388,11 @@ func (f *FS) listLocked(in *fuse.ReadIn) (dir *inode, rest []dirEntry, st fuse.S
 	if !st.Ok() {
 		return nil, nil, st
 	}
-	d, ok := f.handles.get(in.Fh).(*openDir)
+	h := f.handles.get(in.Fh)
+	if h == nil {
+		return nil, nil, fuse.EBADF
+	}
+	d, ok := h.file.(*openDir)
 	if !ok {
 		return nil, nil, fuse.EBADF
 	}

@@ -32,7 +32,7 @@ func TestCreate(t *testing.T) {
 		}
 		_, st = f.create(thread1, dir, "p", flags)
 		f.want("second CREATE", st, eexist)
-		f.wantLeft(3, fixedInodes+1)
+		f.wantLeft(3, 1)
 	}
 }
 
@@ -42,10 +42,10 @@ func TestCreateThatFailsLeavesNothing(t *testing.T) {
 	_, st := f.create(thread1, dir, "p", syscall.O_ACCMODE)
 	f.want("CREATE without a mode", st, fuse.EINVAL)
 	f.want("LOOKUP", f.lookupStatus(dir, "p"), fuse.ENOENT)
-	f.wantLeft(2, fixedInodes)
+	f.wantLeft(2, 0)
 	var out fuse.CreateOut
 	f.want("TMPFILE", f.Tmpfile(nil, &fuse.CreateIn{InHeader: header(thread1, dir), Flags: syscall.O_ACCMODE}, &out), fuse.EINVAL)
-	f.wantLeft(2, fixedInodes)
+	f.wantLeft(2, 0)
 	if len(f.objects) != 0 {
 		t.Errorf("%d pipes are left", len(f.objects))
 	}
@@ -59,10 +59,10 @@ func TestTmpfileHasNoName(t *testing.T) {
 	if out.Nlink != 0 {
 		t.Errorf("nlink %d, want 0", out.Nlink)
 	}
-	f.wantLeft(3, fixedInodes+1)
+	f.wantLeft(3, 1)
 	f.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
 	f.Forget(out.NodeId, 1)
-	f.wantLeft(2, fixedInodes)
+	f.wantLeft(2, 0)
 }
 
 func TestNames(t *testing.T) {
@@ -93,7 +93,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestInodesAreLimited(t *testing.T) {
-	f := newTree(t, fixedInodes+2)
+	f := newTree(t, 2)
 	dir := f.pipes()
 	f.touch(dir, "a")
 	sub, st := f.mkdir(dir, "sub")
@@ -110,8 +110,8 @@ func TestInodesAreLimited(t *testing.T) {
 	var stat fuse.StatfsOut
 	h := header(thread1, dir)
 	f.StatFs(nil, &h, &stat)
-	if stat.Files != fixedInodes+2 || stat.Ffree != 0 {
-		t.Errorf("STATFS: %d of %d files are free, want 0 of %d", stat.Ffree, stat.Files, fixedInodes+2)
+	if stat.Files != 2 || stat.Ffree != 0 {
+		t.Errorf("STATFS: %d of %d files are free, want 0 of %d", stat.Ffree, stat.Files, 2)
 	}
 
 	f.want("RMDIR", f.rmdir(dir, "sub"), fuse.OK)
@@ -216,7 +216,7 @@ func TestUnlinkAndRmdir(t *testing.T) {
 	f.want("MKDIR in a directory that is gone", st, fuse.ENOENT)
 	f.Forget(sub.NodeId, 1)
 	f.Forget(dir, 3)
-	f.wantLeft(1, fixedInodes)
+	f.wantLeft(1, 0)
 }
 
 // A name that comes back is another object; who knows the old one keeps it.
@@ -231,7 +231,7 @@ func TestUnlinkAndCreateAgain(t *testing.T) {
 		t.Errorf("the old one is inode %d, node %d, file %d; the new one %d, %d, %d", a.Ino, a.NodeId, a.Fh, b.Ino, b.NodeId, b.Fh)
 	}
 	f.want("OPEN of the old one", f.admit(a.NodeId, thread1, syscall.O_RDONLY), fuse.OK)
-	f.wantLeft(4, fixedInodes+2)
+	f.wantLeft(4, 2)
 }
 
 func (f *tree) rename(from uint64, oldName string, to uint64, newName string, flags uint32) fuse.Status {
@@ -360,7 +360,7 @@ func TestRenameOverWhatIsKnown(t *testing.T) {
 	f.touch(dir, "a")
 	b, _ := f.create(thread1, dir, "b", syscall.O_RDWR)
 	f.want("RENAME", f.rename(dir, "a", dir, "b", 0), fuse.OK)
-	f.wantLeft(3, fixedInodes+2)
+	f.wantLeft(3, 2)
 	var attr fuse.AttrOut
 	f.want("GETATTR", f.GetAttr(nil, &fuse.GetAttrIn{InHeader: header(thread1, b.NodeId)}, &attr), fuse.OK)
 	if attr.Nlink != 0 {
@@ -368,5 +368,5 @@ func TestRenameOverWhatIsKnown(t *testing.T) {
 	}
 	f.Release(nil, &fuse.ReleaseIn{Fh: b.Fh})
 	f.Forget(b.NodeId, 1)
-	f.wantLeft(2, fixedInodes+1)
+	f.wantLeft(2, 1)
 }

@@ -15,6 +15,7 @@ package fs
 import (
 	"log"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -30,7 +31,7 @@ type Options struct {
 	Umask      *uint32 // if set, every node shows mode 0777 less it (mount option umask=)
 	OwnerUID   uint32  // who owns the directories made at the start
 	OwnerGID   uint32
-	MaxInodes  int // files and directories that may exist; more give ENOSPC
+	MaxInodes  int // files and directories that users may have; more give ENOSPC
 
 	Passthrough Passthrough
 	Logger      *log.Logger
@@ -41,9 +42,14 @@ type FS struct {
 	opts    Options
 	ns      *ipc.Namespace
 	handles handles
+	kinds   []kind // in the order in which they are told of; set by New, like the next four
 	shm     *shmKind
+	msgq    *msgqKind
+	metrics *metrics
+	traces  traces
 	writers writers
-	conn    *conn.Conn // set by Connected; nil in tests without one
+	conn    *conn.Conn             // set by Connected; nil in tests without one
+	dev     atomic.Pointer[string] // the device of the mount, as /proc/PID/maps names it; nil if it is not known
 
 	mu      sync.Mutex // guards all below, the inodes and the nodes
 	root    *inode
@@ -52,7 +58,7 @@ type FS struct {
 	lastID  uint64               // node ids are never used again
 	lastIno uint64               // nor inode numbers
 	objects map[*inode]struct{}  // every inode that is an object
-	inodes  int                  // inodes that exist, and the names beyond the first of each
+	inodes  int                  // inodes that users have, and the names beyond the first of each
 	targets int                  // bytes of the symbolic links
 	texts   int                  // bytes of the open files of proc
 }
@@ -64,7 +70,10 @@ var (
 // New makes the tree: a directory for each kind, and proc.
 func New(ns *ipc.Namespace, opts Options) *FS {
 	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]time.Time), objects: make(map[*inode]struct{})}
-	f.shm = newShmKind(f)
+	f.shm, f.msgq = newShmKind(f), newMsgqKind(f)
+	f.kinds = []kind{pipes{fs: f}, f.shm, f.msgq}
+	f.metrics = newMetrics(f.kinds)
+	f.traces.fs = f
 	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
 	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
 	f.root.fixed = true
@@ -75,18 +84,13 @@ func New(ns *ipc.Namespace, opts Options) *FS {
 	if opts.AllowOther {
 		mode = 0o1777
 	}
-	for _, k := range []kind{pipes{fs: f}, f.shm, newMsgqKind(f)} {
+	for _, k := range f.kinds {
 		d := f.newInodeLocked(k, typeDir, withMode(owner, mode))
 		d.fixed = true
 		f.linkLocked(f.root, k.name(), d)
 	}
-	proc := f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
-	proc.fixed = true
-	f.linkLocked(f.root, "proc", proc)
-	text := f.newInodeLocked(nil, typeReg, withMode(owner, 0o444))
-	text.fixed = true
-	text.text = f.procPipes
-	f.linkLocked(proc, "pipes", text)
+	f.makeProcLocked(owner)
+	f.inodes = 0 // what the tree begins with does not count
 	return f
 }
 
@@ -101,13 +105,19 @@ func (f *FS) Connected(c *conn.Conn) {
 	f.shm.connected(c)
 }
 
+// Mounted is told the number of the device that the mount is (st_dev), without which nobody can be found who maps a segment.
+func (f *FS) Mounted(dev uint64) {
+	name := deviceName(dev)
+	f.dev.Store(&name)
+}
+
 // Close releases every open file and ends every object, as the end of the mount does. The connection must not be served any more. The error is that of
 // giving memory back.
 func (f *FS) Close() error {
 	f.conn = nil // so that all is done when we return
 	f.writers.close()
-	for _, o := range f.handles.removeAll() {
-		o.release()
+	for fh, h := range f.handles.removeAll() {
+		h.release(fh)
 	}
 	for i := range f.objects {
 		i.object.drop()
@@ -140,13 +150,15 @@ func (f *FS) Open(c conn.Call, in *fuse.OpenIn) {
 	st := f.admitOpenLocked(n, in.Pid, in.Flags)
 	i, v := n.inode, n.view
 	f.mu.Unlock()
+	op := f.begin(c, i, v, 0)
+	op.flags = in.Flags
 	switch {
 	case !st.Ok():
-		c.ReplyStatus(st)
-	case i.text != nil:
-		f.openText(c, i)
+		c.ReplyStatus(st) // and it comes again
+	case i.proc != nil:
+		i.proc.open(op, in)
 	case i.object != nil:
-		i.object.open(c, in, v)
+		i.object.open(op, in)
 	default:
 		c.ReplyStatus(fuse.EINVAL)
 	}
@@ -154,8 +166,8 @@ func (f *FS) Open(c conn.Call, in *fuse.OpenIn) {
 
 // Read answers READ.
 func (f *FS) Read(c conn.Call, in *fuse.ReadIn) {
-	if o := f.handles.get(in.Fh); o != nil {
-		o.read(c, in)
+	if h := f.handles.get(in.Fh); h != nil {
+		h.read(f.begin(c, h.inode, h.view, in.Fh), in)
 		return
 	}
 	c.ReplyStatus(fuse.EBADF)
@@ -163,8 +175,8 @@ func (f *FS) Read(c conn.Call, in *fuse.ReadIn) {
 
 // Write answers WRITE.
 func (f *FS) Write(c conn.Call, in *fuse.WriteIn, data []byte) {
-	if o := f.handles.get(in.Fh); o != nil {
-		o.write(c, in, data)
+	if h := f.handles.get(in.Fh); h != nil {
+		h.write(f.begin(c, h.inode, h.view, in.Fh), in, data)
 		return
 	}
 	c.ReplyStatus(fuse.EBADF)
@@ -172,8 +184,8 @@ func (f *FS) Write(c conn.Call, in *fuse.WriteIn, data []byte) {
 
 // Poll answers POLL.
 func (f *FS) Poll(c conn.Call, in *conn.PollIn) {
-	if o := f.handles.get(in.Fh); o != nil {
-		o.poll(c, in)
+	if h := f.handles.get(in.Fh); h != nil {
+		h.poll(c, in)
 		return
 	}
 	c.ReplyStatus(fuse.EBADF)
@@ -181,7 +193,12 @@ func (f *FS) Poll(c conn.Call, in *conn.PollIn) {
 
 // Release forgets an open file.
 func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	if o := f.handles.remove(in.Fh); o != nil {
-		o.release()
+	h := f.handles.remove(in.Fh)
+	if h == nil {
+		return
 	}
+	op := f.begin(conn.Call{Header: in.InHeader}, h.inode, h.view, in.Fh)
+	op.call.Header.Pid = h.pid // it may come in nobody's name
+	h.release(in.Fh)
+	op.end(noBytes, nil)
 }

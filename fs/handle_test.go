@@ -12,25 +12,25 @@ import (
 // countedFile counts its releases.
 type countedFile struct{ released int }
 
-func (*countedFile) read(conn.Call, *fuse.ReadIn)           {}
-func (*countedFile) write(conn.Call, *fuse.WriteIn, []byte) {}
+func (*countedFile) read(operation, *fuse.ReadIn)           {}
+func (*countedFile) write(operation, *fuse.WriteIn, []byte) {}
 func (*countedFile) poll(conn.Call, *conn.PollIn)           {}
-func (c *countedFile) release()                             { c.released++ }
+func (c *countedFile) release(uint64)                       { c.released++ }
 
 func TestHandlesAreNeverUsedAgain(t *testing.T) {
 	var h handles
 	if h.get(0) != nil || h.get(1) != nil || h.remove(1) != nil || len(h.removeAll()) != 0 {
 		t.Fatal("an empty table has files")
 	}
-	a, b := &countedFile{}, &countedFile{}
+	a, b := &handle{file: &countedFile{}}, &handle{file: &countedFile{}}
 	fa, fb := h.add(a), h.add(b)
 	if fa == fb || fa == 0 || fb == 0 {
 		t.Fatalf("file handles %d and %d", fa, fb)
 	}
-	if h.get(fa) != file(a) || h.get(fb) != file(b) {
+	if h.get(fa) != a || h.get(fb) != b {
 		t.Fatal("a file handle has another one's file")
 	}
-	if h.remove(fa) != file(a) {
+	if h.remove(fa) != a {
 		t.Fatal("the file that was removed is another one")
 	}
 	if h.get(fa) != nil || h.remove(fa) != nil {
@@ -53,7 +53,7 @@ func TestHandlesAreNeverUsedAgain(t *testing.T) {
 func TestReleaseOnce(t *testing.T) {
 	f := newTree(t, 0)
 	c := &countedFile{}
-	fh := f.handles.add(c)
+	fh := f.handles.add(&handle{file: c})
 	f.Release(nil, &fuse.ReleaseIn{Fh: fh})
 	f.Release(nil, &fuse.ReleaseIn{Fh: fh})
 	if c.released != 1 {
@@ -65,7 +65,7 @@ func TestCloseReleasesAll(t *testing.T) {
 	f := newTree(t, 0)
 	dir := f.pipes()
 	c := &countedFile{}
-	f.handles.add(c)
+	f.handles.add(&handle{file: c})
 	if _, st := f.create(thread1, dir, "p", syscall.O_RDWR); st != fuse.OK {
 		t.Fatal(st)
 	}

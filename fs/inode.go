@@ -41,7 +41,13 @@ type inode struct {
 	listing []dirEntry        // what listLocked made of them, until they change; its elements are never changed
 	object  object            // of a file of a kind
 	target  string            // of a symbolic link
-	text    func() []byte     // of a file of proc
+	proc    procNode          // of a file of proc
+
+	// find makes what has a name in a directory that entries does not have: an inode without a name, which lives as long as somebody knows it.
+	find func(dir *inode, name string) (*inode, error)
+
+	cuid, cgid uint32  // who made it; perm.UID and GID may be changed
+	traffic    traffic // of an object
 
 	// times of what has no object
 	atime, mtime, ctime time.Time
@@ -95,12 +101,15 @@ func (i *inode) isDir() bool { return i.mode == typeDir }
 // isStream says whether i is an object that has more than one node (see node).
 func (i *inode) isStream() bool { return i.object != nil && i.object.stream() }
 
+// unlisted says whether i is something that find made.
+func (i *inode) unlisted() bool { return i.kind == nil && !i.fixed }
+
 // newInodeLocked makes an inode without a name.
 func (f *FS) newInodeLocked(k kind, mode uint32, perm ipc.Perm) *inode {
 	f.lastIno++
 	f.inodes++
 	now := f.now()
-	i := &inode{ino: f.lastIno, kind: k, mode: mode, perm: perm, atime: now, mtime: now, ctime: now}
+	i := &inode{ino: f.lastIno, kind: k, mode: mode, perm: perm, cuid: perm.UID, cgid: perm.GID, atime: now, mtime: now, ctime: now}
 	if mode == typeDir {
 		i.entries = make(map[string]*inode)
 	}

@@ -151,30 +151,27 @@ func (f *tree) wantLeft(nodes, inodes int) {
 	}
 }
 
-// fixedInodes are the root, pipes, shm, msgq, proc and proc/pipes.
-const fixedInodes = 6
-
 func TestLookupsAreCounted(t *testing.T) {
 	f := newTree(t, 0)
 	dir := f.pipes()
 	f.touch(dir, "p")
-	f.wantLeft(2, fixedInodes+1)
+	f.wantLeft(2, 1)
 	a := f.lookup(thread1, dir, "p")
 	b := f.lookup(thread2, dir, "p")
 	if a.NodeId != b.NodeId || a.Ino != b.Ino {
 		t.Fatalf("two lookups of what nobody writes to: nodes %d and %d, inodes %d and %d", a.NodeId, b.NodeId, a.Ino, b.Ino)
 	}
 	f.Forget(a.NodeId, 1)
-	f.wantLeft(3, fixedInodes+1)
+	f.wantLeft(3, 1)
 	f.Forget(a.NodeId, 1)
-	f.wantLeft(2, fixedInodes+1)
+	f.wantLeft(2, 1)
 	if c := f.lookup(thread1, dir, "p"); c.NodeId == a.NodeId || c.Ino != a.Ino {
 		t.Fatalf("looked up again: node %d, inode %d; before they were %d and %d", c.NodeId, c.Ino, a.NodeId, a.Ino)
 	} else {
 		f.Forget(c.NodeId, 5) // more than there are is no harm
 	}
 	f.Forget(dir, 1)
-	f.wantLeft(1, fixedInodes+1)
+	f.wantLeft(1, 1)
 	f.Forget(dir, 1)
 	f.Forget(12345, 1)
 	f.Forget(fuse.FUSE_ROOT_ID, 1000) // the root is never forgotten
@@ -188,17 +185,17 @@ func TestForgetDropsWhatHasNoName(t *testing.T) {
 	n := f.lookup(thread1, dir, "p").NodeId
 	f.want("UNLINK", f.unlink(dir, "p"), fuse.OK)
 	f.want("LOOKUP of what is gone", f.lookupStatus(dir, "p"), fuse.ENOENT)
-	f.wantLeft(3, fixedInodes+1)
+	f.wantLeft(3, 1)
 	var attr fuse.AttrOut
 	f.want("GETATTR of what is gone", f.GetAttr(nil, &fuse.GetAttrIn{InHeader: header(thread1, n)}, &attr), fuse.OK)
 	if attr.Nlink != 0 {
 		t.Errorf("nlink %d, want 0", attr.Nlink)
 	}
-	if got := string(f.procPipes()); !strings.Contains(got, ` p\040(deleted)`) {
+	if got := string(f.procTable(f.kinds[0])()()); !strings.Contains(got, ` p\040(deleted)`) {
 		t.Errorf("proc/pipes does not show what is still known:\n%s", got)
 	}
 	f.Forget(n, 1)
-	f.wantLeft(2, fixedInodes)
+	f.wantLeft(2, 0)
 	f.want("GETATTR of what is forgotten", f.GetAttr(nil, &fuse.GetAttrIn{InHeader: header(thread1, n)}, &attr), estale)
 	if len(f.objects) != 0 {
 		t.Errorf("%d pipes are left", len(f.objects))
@@ -284,7 +281,7 @@ func TestWalksNeverMeetAWriter(t *testing.T) {
 		f.Forget(id, 1)
 	}
 	f.Forget(n, 1)
-	f.wantLeft(2, fixedInodes+1)
+	f.wantLeft(2, 1)
 }
 
 // Through a bind mount of the file, or /proc/PID/fd, the second walk makes no LOOKUP and comes with the same node.

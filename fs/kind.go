@@ -21,6 +21,10 @@ type kind interface {
 	memory() memory
 	// xattrs are what extended attributes of the kind's directory show.
 	xattrs() []xattr
+	// columns are the numbers that are told of each object. They never change.
+	columns() []column
+	// hidesXAttrs says whether listxattr(2) does not tell of them, so that nobody copies them with the file.
+	hidesXAttrs() bool
 }
 
 // view is how a file shows its object: what stands behind the object's name, in a name that no directory lists. nil is the object itself. Views of the same name
@@ -41,7 +45,7 @@ type object interface {
 	// a regular file to the kernel, with one node.
 	stream() bool
 	// open answers OPEN, now or when it completes.
-	open(c conn.Call, in *fuse.OpenIn, v view)
+	open(op operation, in *fuse.OpenIn)
 	// create opens an object that this very request made; it must not wait.
 	create(caller ipc.Caller, flags uint32, v view) (opened, error)
 	// unlinked is told when the last name of the object is gone. done is delivered when FS.mu is free.
@@ -53,29 +57,24 @@ type object interface {
 	attr(a *fuse.Attr)
 	// setTimes sets the times that are not zero.
 	setTimes(atime, mtime, ctime time.Time)
-	// xattrs are the fields that extended attributes show.
+	// values are the numbers of the kind's columns, in their order, at one moment; nil if the object has ended.
+	values() []int64
+	// xattrs are the extended attributes that are more than a number.
 	xattrs() []xattr
 	// ownXAttrs keeps attributes that users add; nil if they cannot.
 	ownXAttrs() xattrStore
 }
 
-// opened is the answer to an open: the file, entered in the table, and the flags for the kernel.
+// opened is a file that was opened, and the flags for the kernel.
 type opened struct {
-	fh      uint64
+	file    file
 	flags   uint32
 	backing int32 // with FOPEN_PASSTHROUGH, what the kernel does the rest with
 }
 
-func (o opened) out() fuse.OpenOut {
-	return fuse.OpenOut{Fh: o.fh, OpenFlags: o.flags, BackingID: o.backing}
-}
-
-// answer answers OPEN of an object that has opened o. If the caller does not get it any more, it is released.
-func (o opened) answer(f *FS, c conn.Call) {
-	out := o.out()
-	if !c.ReplyOpen(&out) {
-		f.handles.remove(o.fh).release()
-	}
+// out is the answer to the open, when the file is in the table.
+func (o opened) out(fh uint64) fuse.OpenOut {
+	return fuse.OpenOut{Fh: fh, OpenFlags: o.flags, BackingID: o.backing}
 }
 
 // outlivesName is for objects that live on as long as they are open.
@@ -83,15 +82,16 @@ type outlivesName struct{}
 
 func (outlivesName) unlinked(*ipc.Completions) {}
 
-// noXAttrs is for objects to which users cannot add attributes.
+// noXAttrs is for objects to which users cannot add attributes, and which have none but numbers.
 type noXAttrs struct{}
 
+func (noXAttrs) xattrs() []xattr       { return nil }
 func (noXAttrs) ownXAttrs() xattrStore { return nil }
 
 // file is an open file. Each method but release answers its call, now or later.
 type file interface {
-	read(c conn.Call, in *fuse.ReadIn)
-	write(c conn.Call, in *fuse.WriteIn, data []byte)
+	read(op operation, in *fuse.ReadIn)
+	write(op operation, in *fuse.WriteIn, data []byte)
 	poll(c conn.Call, in *conn.PollIn)
-	release()
+	release(fh uint64)
 }

@@ -58,7 +58,8 @@ func (f *FS) SetLkw(c conn.Call, in *fuse.LkIn) {
 		c.ReplyStatus(errNoLocks)
 		return
 	}
-	x := &lockWait{fs: f, call: c}
+	h := f.handles.get(in.Fh)
+	x := &lockWait{operation: f.begin(c, h.inode, nil, in.Fh)}
 	x.op = lockOp(in, true, x)
 	x.call.MayWait(x)
 	var done ipc.Completions
@@ -68,15 +69,14 @@ func (f *FS) SetLkw(c conn.Call, in *fuse.LkIn) {
 
 // lockWait is a SETLKW on its way.
 type lockWait struct {
-	fs   *FS
-	call conn.Call
-	op   lock.Op
+	operation
+	op lock.Op
 }
 
 // Deliver answers the SETLKW.
 func (x *lockWait) Deliver() {
 	x.call.Answering()
-	x.call.ReplyStatus(x.fs.status(x.op.Err))
+	x.fail(x.op.Err)
 }
 
 // Cancel ends the wait of the SETLKW.

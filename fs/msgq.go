@@ -1,7 +1,7 @@
 package fs
 
 import (
-	"strconv"
+	"bytes"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,6 +29,29 @@ func newMsgqKind(f *FS) *msgqKind { return &msgqKind{fs: f, store: msgq.NewStore
 func (*msgqKind) name() string        { return "msgq" }
 func (*msgqKind) special(uint32) bool { return false }
 func (*msgqKind) xattrs() []xattr     { return nil }
+func (*msgqKind) columns() []column   { return msgqColumns }
+func (*msgqKind) hidesXAttrs() bool   { return false }
+
+// msgqColumns are the fields of struct msg_queue, and how many operations wait in q_receivers and q_senders. Times are in seconds since 1970, 0 is never.
+var msgqColumns = []column{
+	{name: "q_cbytes", width: 10, holds: true}, {name: "q_qnum", width: 8},
+	{name: "q_qbytes", width: 10, set: func(o object, caller ipc.Caller, n uint64) error { return o.(*msgqObject).setQBytes(caller, n) }},
+	{name: "q_lspid"}, {name: "q_lrpid"}, {name: "q_stime", width: 10}, {name: "q_rtime", width: 10}, {name: "q_ctime", width: 10},
+	{name: "q_receivers", waits: "READ"}, {name: "q_senders", waits: "WRITE"}, {name: "removed", width: noColumn},
+}
+
+// values are the numbers of msgqColumns.
+func (o *msgqObject) values() []int64 {
+	s := o.queue.Stat()
+	removed := int64(0)
+	if s.Removed {
+		removed = 1
+	}
+	return []int64{
+		int64(s.CBytes), int64(s.QNum), int64(s.QBytes), int64(s.LSPid), int64(s.LRPid), seconds(s.STime), seconds(s.RTime), seconds(s.CTime),
+		int64(s.Receivers), int64(s.Senders), removed,
+	}
+}
 
 // memory is the arena.
 func (k *msgqKind) memory() memory { return pipes{fs: k.fs}.memory() }
@@ -73,15 +96,15 @@ func (o *msgqObject) drop() {
 	done.Deliver()
 }
 
-func (o *msgqObject) open(c conn.Call, in *fuse.OpenIn, v view) {
+func (o *msgqObject) open(op operation, in *fuse.OpenIn) {
 	o.fs.mu.Lock()
-	opened, err := o.create(callerOf(&in.InHeader), in.Flags, v)
+	opened, err := o.create(callerOf(&in.InHeader), in.Flags, op.view)
 	o.fs.mu.Unlock()
 	if err != nil {
-		c.ReplyStatus(o.fs.status(err))
+		op.fail(err)
 		return
 	}
-	opened.answer(o.fs, c)
+	op.replyOpen(opened)
 }
 
 func (o *msgqObject) create(_ ipc.Caller, flags uint32, v view) (opened, error) {
@@ -93,7 +116,7 @@ func (o *msgqObject) create(_ ipc.Caller, flags uint32, v view) (opened, error) 
 	if err != nil {
 		return opened{}, err
 	}
-	return opened{fh: o.fs.handles.add(&msgqFile{fs: o.fs, file: f, lines: as.Mode == msgq.ModeLines}), flags: streamFlags}, nil
+	return opened{file: &msgqFile{file: f, lines: as.Mode == msgq.ModeLines}, flags: streamFlags}, nil
 }
 
 // setSize sets q_qbytes. A truncation to 0 changes nothing, as it is what `>` does to an existing file (see pipeObject.setSize).
@@ -120,42 +143,8 @@ func (o *msgqObject) setTimes(atime, mtime, ctime time.Time) {
 	o.queue.SetTimes(ipc.Times{Atime: atime, Mtime: mtime, Ctime: ctime})
 }
 
-// xattrs are the fields of struct msg_queue, and how many operations wait in q_receivers and q_senders. Times are in seconds since 1970, 0 is never.
-func (o *msgqObject) xattrs() []xattr {
-	field := func(name string, get func(msgq.Stat) int64) xattr {
-		return xattr{name: ownPrefix + name, get: func() string { return strconv.FormatInt(get(o.queue.Stat()), 10) }}
-	}
-	seconds := func(t time.Time) int64 {
-		if t.IsZero() {
-			return 0
-		}
-		return t.Unix()
-	}
-	qbytes := field("q_qbytes", func(s msgq.Stat) int64 { return int64(s.QBytes) })
-	qbytes.set = func(caller ipc.Caller, value string) error {
-		n, err := strconv.ParseUint(value, 10, 64)
-		if err != nil {
-			return syscall.EINVAL
-		}
-		return o.setQBytes(caller, n)
-	}
-	return []xattr{
-		field("q_stime", func(s msgq.Stat) int64 { return seconds(s.STime) }),
-		field("q_rtime", func(s msgq.Stat) int64 { return seconds(s.RTime) }),
-		field("q_ctime", func(s msgq.Stat) int64 { return seconds(s.CTime) }),
-		field("q_cbytes", func(s msgq.Stat) int64 { return int64(s.CBytes) }),
-		field("q_qnum", func(s msgq.Stat) int64 { return int64(s.QNum) }),
-		qbytes,
-		field("q_lspid", func(s msgq.Stat) int64 { return int64(s.LSPid) }),
-		field("q_lrpid", func(s msgq.Stat) int64 { return int64(s.LRPid) }),
-		field("q_receivers", func(s msgq.Stat) int64 { return int64(s.Receivers) }),
-		field("q_senders", func(s msgq.Stat) int64 { return int64(s.Senders) }),
-	}
-}
-
 // msgqFile is an open file under msgq/.
 type msgqFile struct {
-	fs   *FS
 	file *msgq.File
 
 	lines           bool   // what is written are lines, however it comes
@@ -172,21 +161,20 @@ func (p *msgqFile) caller(h *fuse.InHeader) uint32 {
 
 // msgqReceive is a READ on its way; the records are used again.
 type msgqReceive struct {
-	fs    *FS
-	call  conn.Call
+	operation
 	op    msgq.ReceiveOp
 	parts [][]byte
 }
 
 var msgqReceives = sync.Pool{New: func() any { return new(msgqReceive) }}
 
-func (p *msgqFile) read(c conn.Call, in *fuse.ReadIn) {
+func (p *msgqFile) read(op operation, in *fuse.ReadIn) {
 	if fillsPageCache(in) {
-		c.ReplyStatus(fuse.EINVAL)
+		op.fail(syscall.EINVAL)
 		return
 	}
 	x := msgqReceives.Get().(*msgqReceive)
-	x.fs, x.call = p.fs, c
+	x.operation = op
 	x.op.Reset()
 	x.op.Size, x.op.NonBlock, x.op.More = int(in.Size), in.Flags&syscall.O_NONBLOCK != 0, in.Offset > 0
 	x.op.PID, x.op.Done = p.caller(&in.InHeader), x
@@ -200,10 +188,10 @@ func (p *msgqFile) read(c conn.Call, in *fuse.ReadIn) {
 func (x *msgqReceive) Deliver() {
 	x.call.Answering()
 	if x.op.Err != nil {
-		x.call.ReplyStatus(x.fs.status(x.op.Err))
+		x.fail(x.op.Err)
 	} else {
 		x.parts = x.op.Parts(x.parts[:0])
-		x.call.ReplyData(x.parts...)
+		x.replyData(x.parts...)
 		x.op.Free()
 	}
 	msgqReceives.Put(x)
@@ -214,19 +202,23 @@ func (x *msgqReceive) Cancel() func() { return cancel(&x.op) }
 
 // msgqSend is a WRITE on its way; the records are used again.
 type msgqSend struct {
-	fs   *FS
-	call conn.Call
-	op   msgq.SendOp
+	operation
+	op msgq.SendOp
 }
 
 var msgqSends = sync.Pool{New: func() any { return new(msgqSend) }}
 
-func (p *msgqFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
+func (p *msgqFile) write(op operation, in *fuse.WriteIn, data []byte) {
 	x := msgqSends.Get().(*msgqSend)
-	x.fs, x.call = p.fs, c
-	x.op = msgq.SendOp{
-		Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, Piece: continuesWrite(in) || !p.lines && p.fs.writers.goesOn(in.Pid, len(data)),
-		PID: p.caller(&in.InHeader), Done: x,
+	x.operation = op
+	x.op = msgq.SendOp{Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, Piece: continuesWrite(in), PID: p.caller(&in.InHeader), Done: x}
+	if !p.lines && !x.op.Piece {
+		var err error
+		if x.op.Piece, err = op.fs.writers.goesOn(in.Pid, len(data)); err != nil {
+			x.op.Data = bytes.Clone(data)
+			p.sendLater(x)
+			return
+		}
 	}
 	x.call.MayWait(x)
 	var done ipc.Completions
@@ -234,13 +226,31 @@ func (p *msgqFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
 	p.file.Send(&x.op, &done)
 }
 
+// sendLater sends when the thread that writes can be looked at.
+func (p *msgqFile) sendLater(x *msgqSend) {
+	x.call.Later(
+		func(gaveUp func() bool) {
+			x.op.Piece = new(writers).goesOnLater(x.call.Header.Pid, len(x.op.Data), gaveUp)
+		},
+		x,
+		func() func() {
+			var done ipc.Completions
+			p.file.Send(&x.op, &done)
+			return done.Deliver
+		},
+		func() {
+			x.op.Err = syscall.EINTR
+			x.Deliver()
+		})
+}
+
 // Deliver answers the WRITE.
 func (x *msgqSend) Deliver() {
 	x.call.Answering()
 	if x.op.Err != nil {
-		x.call.ReplyStatus(x.fs.status(x.op.Err))
+		x.fail(x.op.Err)
 	} else {
-		x.call.ReplyWrite(x.op.N)
+		x.replyWrite(x.op.N)
 	}
 	msgqSends.Put(x)
 }
@@ -252,7 +262,7 @@ func (p *msgqFile) poll(c conn.Call, in *conn.PollIn) {
 	c.ReplyPoll(p.file.Poll(in.Events, pollWakeOf(c, in)))
 }
 
-func (p *msgqFile) release() {
+func (p *msgqFile) release(uint64) {
 	var done ipc.Completions
 	defer done.Deliver() // what was completed is told even if the object panics
 	p.file.Release(&done)

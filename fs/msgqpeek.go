@@ -10,7 +10,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"ipcfs/fs/conn"
 	"ipcfs/objects/msgq"
 )
 
@@ -38,7 +37,7 @@ func (o *msgqObject) peek(s msgq.Selector) (opened, error) {
 	if err := o.fs.holdTextLocked(b.Len()); err != nil {
 		return opened{}, err
 	}
-	return opened{fh: o.fs.handles.add(&peekFile{textFile: textFile{fs: o.fs, text: []byte(b.String())}}), flags: streamFlags}, nil
+	return opened{file: &peekFile{textFile: textFile{fs: o.fs, text: []byte(b.String())}}, flags: streamFlags}, nil
 }
 
 // escapeText writes text so that it is a part of one line: what cannot be printed, and the backslash, as in a string of C.
@@ -65,15 +64,16 @@ func escapeText(b *strings.Builder, text []byte) {
 	}
 }
 
-func (p *peekFile) read(c conn.Call, in *fuse.ReadIn) {
+// read answers READ. To look is not to receive, so it does not count as one.
+func (p *peekFile) read(op operation, in *fuse.ReadIn) {
 	if fillsPageCache(in) {
-		c.ReplyStatus(fuse.EINVAL)
+		op.call.ReplyStatus(fuse.EINVAL)
 		return
 	}
 	from := p.text[p.pos:]
 	from = from[:min(int(in.Size), len(from))]
 	p.pos += len(from)
-	c.ReplyData(from)
+	op.call.ReplyData(from)
 }
 
-func (*peekFile) write(c conn.Call, _ *fuse.WriteIn, _ []byte) { c.ReplyStatus(fuse.EINVAL) }
+func (*peekFile) write(op operation, _ *fuse.WriteIn, _ []byte) { op.fail(syscall.EINVAL) }

@@ -2,10 +2,12 @@ package fs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -27,13 +29,34 @@ type writers struct {
 	iov  []unix.Iovec
 }
 
+// errAwake is that a thread cannot be looked at yet, since it has sent its request and does not sleep, which it is about to, if it gets a processor.
+var errAwake = errors.New("the thread does not sleep yet")
+
 // goesOn says whether the write(2) of the thread tid goes on after the n bytes that have come. It does not know if the thread cannot be looked at (it is in
 // another pid namespace, or of a user whom the daemon may not trace), nor if io_uring writes; then it says no, and what comes after is refused (continuesWrite).
-func (w *writers) goesOn(tid uint32, n int) bool {
+// The error is errAwake.
+func (w *writers) goesOn(tid uint32, n int) (bool, error) {
 	if n < maxPages || tid == 0 { // each page gives a byte at least
-		return false
+		return false, nil
 	}
-	number, args := w.syscall(tid)
+	number, args, err := w.syscall(tid)
+	return err == nil && w.vectorGoesOn(tid, n, number, args), err
+}
+
+// goesOnLater waits until it is known whether the write(2) goes on, or gaveUp says that nobody wants to know any more. It is for a table of one thread's own.
+func (w *writers) goesOnLater(tid uint32, n int, gaveUp func() bool) bool {
+	defer w.close()
+	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
+		goesOn, err := w.goesOn(tid, n)
+		if err == nil || gaveUp() {
+			return goesOn
+		}
+		time.Sleep(pause)
+	}
+}
+
+// vectorGoesOn says whether this system call writes more than n bytes, from more pieces than one WRITE can have.
+func (w *writers) vectorGoesOn(tid uint32, n, number int, args [6]uint64) bool {
 	if !slices.Contains([]int{unix.SYS_WRITEV, unix.SYS_PWRITEV, unix.SYS_PWRITEV2}, number) {
 		return false
 	}
@@ -60,14 +83,15 @@ const (
 	iovecSize = int(unsafe.Sizeof(unix.Iovec{}))
 )
 
-// patienceForSleep is how often a thread is looked at that has sent its request and does not sleep yet, which it is about to.
-const patienceForSleep = 100
+// patienceForSleep is how often a thread is looked at that does not sleep yet, before others are served.
+const patienceForSleep = 20
 
-// syscall is the number and the arguments of the system call in which the thread is, -1 if that cannot be seen.
-func (w *writers) syscall(tid uint32) (number int, args [6]uint64) {
+// syscall is the number and the arguments of the system call in which the thread is, -1 if that cannot be seen. The error is errAwake.
+func (w *writers) syscall(tid uint32) (number int, args [6]uint64, err error) {
 	s := &w.seen[tid%uint32(len(w.seen))]
 	for range patienceForSleep {
-		n, err := 0, error(unix.ESRCH)
+		n := 0
+		err = unix.ESRCH
 		if s.tid == tid {
 			n, err = unix.Pread(s.fd, w.text[:], 0)
 		}
@@ -80,19 +104,19 @@ func (w *writers) syscall(tid uint32) (number int, args [6]uint64) {
 			}
 		}
 		if err != nil || n == 0 {
-			return -1, args
+			return -1, args, nil
 		}
 		f := bytes.Fields(w.text[:n])
 		if number, err = strconv.Atoi(string(f[0])); err == nil {
 			for i := 1; i < len(f) && i <= len(args); i++ {
 				args[i-1], _ = strconv.ParseUint(string(f[i]), 0, 64)
 			}
-			return number, args
+			return number, args, nil
 		}
 		runtime.Gosched() // "running"
 		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
-	return -1, args
+	return -1, args, errAwake
 }
 
 // forget closes what is open of a thread.

@@ -2,7 +2,7 @@ package fs
 
 import (
 	"fmt"
-	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -11,6 +11,7 @@ import (
 
 	"ipcfs/fs/conn"
 	"ipcfs/objects/ipc"
+	"ipcfs/objects/page"
 	"ipcfs/objects/pipe"
 )
 
@@ -26,7 +27,52 @@ func (k pipes) newObject(ipc.Caller) (object, error) {
 	return &pipeObject{fs: k.fs, pipe: pipe.New(k.fs.ns)}, nil
 }
 
-func (pipes) xattrs() []xattr { return nil }
+func (pipes) xattrs() []xattr   { return nil }
+func (pipes) columns() []column { return pipeColumns }
+func (pipes) hidesXAttrs() bool { return false }
+
+// pipeColumns are the fields of struct pipe_inode_info, and how many operations wait.
+var pipeColumns = []column{
+	{name: "readers"}, {name: "writers"}, {name: "bytes", width: 10, holds: true}, {name: "used"}, {name: "slots"},
+	{name: "opens", waits: "OPEN"}, {name: "reads", waits: "READ"}, {name: "writes", waits: "WRITE"},
+	{name: "capacity", width: noColumn, set: func(o object, caller ipc.Caller, n uint64) error { return o.(*pipeObject).setCapacity(caller, n) }},
+	{name: "head", width: noColumn}, {name: "tail", width: noColumn}, {name: "files", width: noColumn},
+	{name: "r_counter", width: noColumn}, {name: "w_counter", width: noColumn}, {name: "nr_accounted", width: noColumn},
+}
+
+// values are the numbers of pipeColumns.
+func (o *pipeObject) values() []int64 {
+	s := o.pipe.Stat()
+	return []int64{
+		int64(s.Readers), int64(s.Writers), int64(s.Bytes), int64(s.Used), int64(s.Slots),
+		int64(s.WaitingOpens), int64(s.WaitingReads), int64(s.WaitingWrites),
+		int64(s.Slots) * page.Size, int64(s.Head), int64(s.Tail), int64(s.Files), int64(s.RCounter), int64(s.WCounter), int64(s.NrAccounted),
+	}
+}
+
+// maxBufs is how many slots the attribute bufs tells of; the kernel allows no attribute more than 64 KiB.
+const maxBufs = 1000
+
+// xattrs is bufs: the slots that hold data, oldest first, each as OFFSET+LENGTH in its page, with p behind it for a packet and m if a write may be put behind it.
+func (o *pipeObject) xattrs() []xattr {
+	return []xattr{{name: ownPrefix + "bufs", get: func() string {
+		var words []string
+		for _, b := range o.pipe.Bufs(maxBufs + 1) {
+			word := fmt.Sprintf("%d+%d", b.Off, b.N)
+			switch {
+			case b.Packet:
+				word += "p"
+			case b.CanMerge:
+				word += "m"
+			}
+			words = append(words, word)
+		}
+		if len(words) > maxBufs {
+			words[maxBufs] = "..."
+		}
+		return strings.Join(words, " ")
+	}}}
+}
 
 // memory is the arena.
 func (k pipes) memory() memory {
@@ -36,7 +82,6 @@ func (k pipes) memory() memory {
 
 // pipeObject is a file under pipes/.
 type pipeObject struct {
-	noXAttrs
 	outlivesName
 	fs   *FS
 	pipe *pipe.Pipe
@@ -47,22 +92,17 @@ func (*pipeObject) stream() bool { return true }
 // drop has nothing to do: what the pipe held went with its last open file.
 func (*pipeObject) drop() {}
 
-func (o *pipeObject) opened(f *pipeFile) opened {
-	return opened{fh: o.fs.handles.add(f), flags: streamFlags}
-}
+// ownXAttrs says that users cannot add any.
+func (*pipeObject) ownXAttrs() xattrStore { return nil }
 
-func (o *pipeObject) open(c conn.Call, in *fuse.OpenIn, _ view) {
+func (o *pipeObject) open(op operation, in *fuse.OpenIn) {
 	if in.Flags == syscall.O_RDONLY {
 		// Every open(2) of a 64-bit program comes with O_LARGEFILE. This one is the kernel's own, for an ioctl such as FS_IOC_GETFLAGS, perhaps with
 		// the inode's lock held: it must not wait, nor be anybody's partner.
-		late := &lateFile{object: o, caller: callerOf(&in.InHeader)}
-		fh := o.fs.handles.add(late)
-		if !c.ReplyOpen(&fuse.OpenOut{Fh: fh, OpenFlags: streamFlags}) {
-			o.fs.handles.remove(fh)
-		}
+		op.replyOpen(opened{file: &lateFile{object: o, caller: callerOf(&in.InHeader)}, flags: streamFlags})
 		return
 	}
-	x := &pipeOpen{object: o, call: c}
+	x := &pipeOpen{operation: op}
 	x.op = pipe.OpenOp{Caller: callerOf(&in.InHeader), Flags: in.Flags, Done: x}
 	x.call.MayWait(x)
 	var done ipc.Completions
@@ -90,16 +130,16 @@ func (l *lateFile) use() (*pipeFile, error) {
 	return l.opened, nil
 }
 
-func (l *lateFile) read(c conn.Call, in *fuse.ReadIn) {
+func (l *lateFile) read(op operation, in *fuse.ReadIn) {
 	f, err := l.use()
 	if err != nil {
-		c.ReplyStatus(l.object.fs.status(err))
+		op.fail(err)
 		return
 	}
-	f.read(c, in)
+	f.read(op, in)
 }
 
-func (l *lateFile) write(c conn.Call, _ *fuse.WriteIn, _ []byte) { c.ReplyStatus(fuse.EBADF) }
+func (l *lateFile) write(op operation, _ *fuse.WriteIn, _ []byte) { op.fail(syscall.EBADF) }
 
 func (l *lateFile) poll(c conn.Call, in *conn.PollIn) {
 	f, err := l.use()
@@ -110,27 +150,26 @@ func (l *lateFile) poll(c conn.Call, in *conn.PollIn) {
 	f.poll(c, in)
 }
 
-func (l *lateFile) release() {
+func (l *lateFile) release(fh uint64) {
 	if l.opened != nil {
-		l.opened.release()
+		l.opened.release(fh)
 	}
 }
 
 // pipeOpen is an OPEN on its way.
 type pipeOpen struct {
-	object *pipeObject
-	call   conn.Call
-	op     pipe.OpenOp
+	operation
+	op pipe.OpenOp
 }
 
 // Deliver answers the OPEN.
 func (x *pipeOpen) Deliver() {
 	x.call.Answering()
 	if x.op.Err != nil {
-		x.call.ReplyStatus(x.object.fs.status(x.op.Err))
+		x.fail(x.op.Err)
 		return
 	}
-	x.object.opened(&pipeFile{fs: x.object.fs, file: x.op.File}).answer(x.object.fs, x.call)
+	x.replyOpen(opened{file: &pipeFile{file: x.op.File}, flags: streamFlags})
 }
 
 // Cancel ends the wait of the OPEN.
@@ -141,7 +180,7 @@ func (o *pipeObject) create(caller ipc.Caller, flags uint32, _ view) (opened, er
 	if err != nil {
 		return opened{}, err
 	}
-	return o.opened(f), nil
+	return opened{file: f, flags: streamFlags}, nil
 }
 
 // openNow opens the pipe without waiting, whatever the flags say.
@@ -153,7 +192,7 @@ func (o *pipeObject) openNow(caller ipc.Caller, flags uint32) (*pipeFile, error)
 	if op.Err != nil {
 		return nil, op.Err
 	}
-	return &pipeFile{fs: o.fs, file: op.File}, nil
+	return &pipeFile{file: op.File}, nil
 }
 
 // setSize sets the capacity. A truncation to 0 changes nothing: it is what `>` does to an existing file. (With CAP_ATOMIC_O_TRUNC it would come as a flag of
@@ -182,54 +221,27 @@ func (o *pipeObject) setTimes(atime, mtime, ctime time.Time) {
 	o.pipe.SetTimes(ipc.Times{Atime: atime, Mtime: mtime, Ctime: ctime})
 }
 
-// xattrs is the capacity, which can be set by a number of bytes.
-func (o *pipeObject) xattrs() []xattr {
-	return []xattr{{
-		name: "user.ipc.capacity",
-		get:  func() string { return strconv.Itoa(o.pipe.Capacity()) },
-		set: func(caller ipc.Caller, value string) error {
-			n, err := strconv.ParseUint(value, 10, 64)
-			if err != nil {
-				return syscall.EINVAL
-			}
-			return o.setCapacity(caller, n)
-		},
-	}}
-}
-
-// pipesHeader names the columns of statLine.
-const pipesHeader = "       ino readers writers      bytes  used slots opens reads writes name\n"
-
-// statLine is the line of the pipe in proc/pipes.
-func (o *pipeObject) statLine(ino uint64, name string) string {
-	s := o.pipe.Stat()
-	return fmt.Sprintf("%10d %7d %7d %10d %5d %5d %5d %5d %6d %s\n",
-		ino, s.Readers, s.Writers, s.Bytes, s.Used, s.Slots, s.WaitingOpens, s.WaitingReads, s.WaitingWrites, name)
-}
-
 // pipeFile is an open file under pipes/.
 type pipeFile struct {
-	fs   *FS
 	file *pipe.File
 }
 
 // pipeRead is a READ on its way; the records are used again.
 type pipeRead struct {
-	fs    *FS
-	call  conn.Call
+	operation
 	op    pipe.ReadOp
 	parts [][]byte
 }
 
 var pipeReads = sync.Pool{New: func() any { return new(pipeRead) }}
 
-func (p *pipeFile) read(c conn.Call, in *fuse.ReadIn) {
+func (p *pipeFile) read(op operation, in *fuse.ReadIn) {
 	if fillsPageCache(in) {
-		c.ReplyStatus(fuse.EINVAL)
+		op.fail(syscall.EINVAL)
 		return
 	}
 	x := pipeReads.Get().(*pipeRead)
-	x.fs, x.call = p.fs, c
+	x.operation = op
 	x.op = pipe.ReadOp{
 		Size: int(in.Size), NonBlock: in.Flags&syscall.O_NONBLOCK != 0, More: in.Offset > 0,
 		Done: x, Pieces: x.op.Pieces[:0],
@@ -244,14 +256,14 @@ func (p *pipeFile) read(c conn.Call, in *fuse.ReadIn) {
 func (x *pipeRead) Deliver() {
 	x.call.Answering()
 	if x.op.Err != nil {
-		x.call.ReplyStatus(x.fs.status(x.op.Err))
+		x.fail(x.op.Err)
 	} else {
 		arena := x.fs.ns.Arena
 		x.parts = x.parts[:0]
 		for _, p := range x.op.Pieces {
 			x.parts = append(x.parts, arena.Bytes(p.Ref)[p.Off:p.Off+p.N])
 		}
-		x.call.ReplyData(x.parts...)
+		x.replyData(x.parts...)
 		for _, p := range x.op.Pieces {
 			arena.Release(p.Ref)
 		}
@@ -264,16 +276,15 @@ func (x *pipeRead) Cancel() func() { return cancel(&x.op) }
 
 // pipeWrite is a WRITE on its way; the records are used again.
 type pipeWrite struct {
-	fs   *FS
-	call conn.Call
-	op   pipe.WriteOp
+	operation
+	op pipe.WriteOp
 }
 
 var pipeWrites = sync.Pool{New: func() any { return new(pipeWrite) }}
 
-func (p *pipeFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
+func (p *pipeFile) write(op operation, in *fuse.WriteIn, data []byte) {
 	x := pipeWrites.Get().(*pipeWrite)
-	x.fs, x.call = p.fs, c
+	x.operation = op
 	x.op = pipe.WriteOp{
 		Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, Packet: in.Flags&syscall.O_DIRECT != 0,
 		More: continuesWrite(in), Done: x,
@@ -291,9 +302,9 @@ func (x *pipeWrite) Deliver() {
 		x.call.Signal(syscall.SIGPIPE)
 	}
 	if x.op.Err != nil {
-		x.call.ReplyStatus(x.fs.status(x.op.Err))
+		x.fail(x.op.Err)
 	} else {
-		x.call.ReplyWrite(x.op.N)
+		x.replyWrite(x.op.N)
 	}
 	pipeWrites.Put(x)
 }
@@ -305,7 +316,7 @@ func (p *pipeFile) poll(c conn.Call, in *conn.PollIn) {
 	c.ReplyPoll(p.file.Poll(in.Events, pollWakeOf(c, in)))
 }
 
-func (p *pipeFile) release() {
+func (p *pipeFile) release(uint64) {
 	var done ipc.Completions
 	defer done.Deliver() // what was completed is told even if the object panics
 	p.file.Release(&done)

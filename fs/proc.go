@@ -1,9 +1,7 @@
 package fs
 
 import (
-	"bytes"
-	"cmp"
-	"slices"
+	"path"
 	"strings"
 	"syscall"
 
@@ -19,23 +17,95 @@ const pollReady = ipc.PollIn | ipc.PollOut
 // maxTexts bounds the bytes of all open files of proc together, if there is more than one.
 const maxTexts = 64 << 20
 
+// procNode is a file of proc.
+type procNode interface {
+	// open answers OPEN.
+	open(op operation, in *fuse.OpenIn)
+	// truncate is told that the file is to be cut or made longer.
+	truncate(size uint64) fuse.Status
+}
+
+// makeProcLocked makes proc and all that is in it.
+func (f *FS) makeProcLocked(owner ipc.Perm) {
+	dir := func(in *inode, name string) *inode {
+		d := f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
+		d.fixed = true
+		f.linkLocked(in, name, d)
+		return d
+	}
+	file := func(in *inode, name string, mode uint32, n procNode) {
+		i := f.newInodeLocked(nil, typeReg, withMode(owner, mode))
+		i.fixed, i.proc = true, n
+		f.linkLocked(in, name, i)
+	}
+	text := func(in *inode, name string, gather func() func() []byte) { file(in, name, 0o444, &textNode{f, gather}) }
+
+	proc := dir(f.root, "proc")
+	for _, k := range f.kinds {
+		text(proc, k.name(), f.procTable(k))
+	}
+	text(proc, "files", f.procFiles)
+	text(proc, "maps", f.procMaps)
+	text(proc, "metrics", f.procMetrics)
+	file(proc, "trace", 0o400, &traceNode{fs: f})
+	proc.find = f.findTraceLocked
+	sysvipc := dir(proc, "sysvipc")
+	text(sysvipc, "msg", f.procSysv(f.msgq, sysvMsg))
+	text(sysvipc, "sem", procSysvSem)
+	text(sysvipc, "shm", f.procSysv(f.shm, sysvShm))
+	sys := dir(proc, "sys")
+	for _, d := range []string{"fs", "kernel"} {
+		in := dir(sys, d)
+		for name, k := range f.knobs()[d] {
+			file(in, name, 0o644, k)
+		}
+	}
+}
+
+// textNode is a file whose text is made when it is opened. What gather does is of the moment in which it is opened, and quick; the function that it returns makes the text,
+// beside the requests.
+type textNode struct {
+	fs     *FS
+	gather func() func() []byte
+}
+
+// open answers OPEN with the text of this moment.
+func (n *textNode) open(op operation, _ *fuse.OpenIn) {
+	text := n.gather()
+	op.call.Beside(func(c conn.Call) {
+		t, err := n.fs.newText(text())
+		c.Answering()
+		op.call = c
+		if err != nil {
+			op.fail(err)
+			return
+		}
+		op.replyOpen(opened{file: t, flags: textFlags})
+	})
+}
+
+// truncate refuses: the text is not anybody's to change. That it is cut to nothing is what `>` begins with; the write is refused.
+func (*textNode) truncate(size uint64) fuse.Status {
+	if size > 0 {
+		return fuse.EINVAL
+	}
+	return fuse.OK
+}
+
+// textFlags open a file of proc: every read comes here.
+const textFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH
+
 // textFile is an open file of proc: the text of the moment in which it was opened.
 type textFile struct {
 	fs   *FS
 	text []byte
 }
 
-// openText answers the OPEN of a file of proc.
-func (f *FS) openText(c conn.Call, i *inode) {
-	t := &textFile{fs: f, text: i.text()}
+// newText makes an open file of a text. ENFILE if those that are open hold too much already.
+func (f *FS) newText(text []byte) (*textFile, error) {
 	f.mu.Lock()
-	err := f.holdTextLocked(len(t.text))
-	f.mu.Unlock()
-	if err != nil {
-		c.ReplyStatus(f.status(err))
-		return
-	}
-	opened{fh: f.handles.add(t), flags: fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH}.answer(f, c)
+	defer f.mu.Unlock()
+	return &textFile{fs: f, text: text}, f.holdTextLocked(len(text))
 }
 
 // holdTextLocked counts n bytes of a text that is opened. ENFILE if those that are open hold too much already.
@@ -47,48 +117,57 @@ func (f *FS) holdTextLocked(n int) error {
 	return nil
 }
 
-func (t *textFile) release() {
+func (t *textFile) release(uint64) {
 	t.fs.mu.Lock()
 	defer t.fs.mu.Unlock()
 	t.fs.texts -= len(t.text)
 }
 
-func (t *textFile) read(c conn.Call, in *fuse.ReadIn) {
+func (t *textFile) read(op operation, in *fuse.ReadIn) {
 	from := t.text[min(in.Offset, uint64(len(t.text))):]
-	c.ReplyData(from[:min(int(in.Size), len(from))])
+	op.call.ReplyData(from[:min(int(in.Size), len(from))])
 }
 
-func (*textFile) write(c conn.Call, _ *fuse.WriteIn, _ []byte) { c.ReplyStatus(fuse.EBADF) }
-func (*textFile) poll(c conn.Call, _ *conn.PollIn)             { c.ReplyPoll(pollReady) }
+func (*textFile) write(op operation, _ *fuse.WriteIn, _ []byte) { op.fail(syscall.EBADF) }
+func (*textFile) poll(c conn.Call, _ *conn.PollIn)              { c.ReplyPoll(pollReady) }
 
-// procPipes is proc/pipes: a line for each pipe, in the order in which they were made.
-func (f *FS) procPipes() []byte {
-	type line struct {
-		ino    uint64
-		path   string
-		object *pipeObject
+// traceName begins the names in proc that trace a part of the tree.
+const traceName = "trace:"
+
+// findTraceLocked makes proc/trace:NAME, which no directory lists: NAME is a directory of the tree, in which there is a trace for every name; that may be a
+// pattern (path.Match), and need not exist. EINVAL for what is no pattern.
+func (f *FS) findTraceLocked(proc *inode, name string) (*inode, error) {
+	p, ok := strings.CutPrefix(name, traceName)
+	if !ok {
+		return nil, syscall.ENOENT
 	}
-	f.mu.Lock()
-	lines := make([]line, 0, len(f.objects))
-	for i := range f.objects {
-		if o, ok := i.object.(*pipeObject); ok {
-			lines = append(lines, line{i.ino, i.pathLocked(), o})
+	return f.traceLocked(proc, f.root, p, p)
+}
+
+// traceLocked makes the inode for a name in the directory dir of the tree, whose path in it is p: a directory if that is one.
+func (f *FS) traceLocked(proc, dir *inode, name, p string) (*inode, error) {
+	if _, err := path.Match(name, ""); err != nil || name == "" {
+		return nil, syscall.EINVAL
+	}
+	if f.inodes >= f.opts.MaxInodes {
+		return nil, syscall.ENOSPC
+	}
+	found := dir.entries[name]
+	if found != nil && found.isDir() {
+		if found.kind == nil { // proc
+			return nil, syscall.ENOENT
 		}
+		d := f.newInodeLocked(nil, typeDir, withMode(proc.perm, 0o555))
+		d.find = func(_ *inode, name string) (*inode, error) {
+			return f.traceLocked(proc, found, name, p+"/"+name)
+		}
+		return d, nil
 	}
-	f.mu.Unlock()
-	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.ino, b.ino) })
-	var b bytes.Buffer
-	b.WriteString(pipesHeader)
-	for _, l := range lines {
-		b.WriteString(l.object.statLine(l.ino, escapeName(l.path)))
+	owner := proc.perm
+	if found != nil {
+		owner = found.perm
 	}
-	return b.Bytes()
-}
-
-// escapeName writes a name as the kernel does in /proc/self/mounts, so that it is one word of one line. No name is "-".
-func escapeName(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(s)
+	i := f.newInodeLocked(nil, typeReg, withMode(owner, 0o400))
+	i.proc = &traceNode{fs: f, pattern: p}
+	return i, nil
 }

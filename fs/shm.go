@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -108,6 +107,11 @@ func (k *shmKind) xattrs() []xattr {
 	}}}
 }
 
+func (*shmKind) columns() []column { return shmColumns }
+
+// hidesXAttrs says that they are hidden: a program that copies a file with its attributes does not mean these.
+func (*shmKind) hidesXAttrs() bool { return true }
+
 func (k *shmKind) newObject(creator ipc.Caller) (object, error) {
 	g, err := k.store.New(creator)
 	if err != nil {
@@ -129,13 +133,13 @@ type shmObject struct {
 
 func (*shmObject) stream() bool { return false }
 
-func (o *shmObject) open(c conn.Call, in *fuse.OpenIn, v view) {
-	opened, err := o.create(processOf(&in.InHeader), in.Flags, v)
+func (o *shmObject) open(op operation, in *fuse.OpenIn) {
+	opened, err := o.create(processOf(&in.InHeader), in.Flags, op.view)
 	if err != nil {
-		c.ReplyStatus(o.kind.fs.status(err))
+		op.fail(err)
 		return
 	}
-	opened.answer(o.kind.fs, c)
+	op.replyOpen(opened)
 }
 
 func (o *shmObject) create(caller ipc.Caller, _ uint32, _ view) (opened, error) {
@@ -148,9 +152,7 @@ func (o *shmObject) create(caller ipc.Caller, _ uint32, _ view) (opened, error) 
 		x = opened{flags: fuse.FOPEN_PASSTHROUGH, backing: id}
 	}
 	o.segment.Attach(caller)
-	f := &shmFile{object: o, caller: caller}
-	x.fh = o.kind.fs.handles.add(f)
-	f.fh = x.fh
+	x.file = &shmFile{object: o, caller: caller}
 	return x, nil
 }
 
@@ -235,32 +237,19 @@ func (o *shmObject) setTimes(atime, mtime, ctime time.Time) {
 
 func (o *shmObject) ownXAttrs() xattrStore { return o.segment }
 
-// xattrs are the fields of struct shmid_kernel. Times are seconds of the epoch, 0 for never. None is listed: a program that
-// copies a file with its attributes does not mean these.
-func (o *shmObject) xattrs() []xattr {
-	field := func(name string, value func(s shm.Stat) int64) xattr {
-		return xattr{name: ownPrefix + name, hidden: true, get: func() string {
-			s, err := o.segment.Stat()
-			if err != nil {
-				return ""
-			}
-			return strconv.FormatInt(value(s), 10)
-		}}
-	}
-	return []xattr{
-		field("shm_segsz", func(s shm.Stat) int64 { return s.Segsz }),
-		field("shm_nattch", func(s shm.Stat) int64 { return int64(s.Nattch) }),
-		field("shm_cprid", func(s shm.Stat) int64 { return int64(s.CPrid) }),
-		field("shm_lprid", func(s shm.Stat) int64 { return int64(s.LPrid) }),
-		field("shm_atime", func(s shm.Stat) int64 { return seconds(s.Atim) }),
-		field("shm_dtime", func(s shm.Stat) int64 { return seconds(s.Dtim) }),
-		field("shm_ctime", func(s shm.Stat) int64 { return seconds(s.Ctim) }),
-	}
+// shmColumns are the fields of struct shmid_kernel, and the bytes that have memory. Times are in seconds since 1970, 0 is never.
+var shmColumns = []column{
+	{name: "shm_segsz", width: 12}, {name: "shm_nattch"}, {name: "shm_cprid"}, {name: "shm_lprid"},
+	{name: "shm_atime", width: 10}, {name: "shm_dtime", width: 10}, {name: "shm_ctime", width: 10}, {name: "rss", width: 12, holds: true},
 }
 
-func seconds(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
+// values are the numbers of shmColumns.
+func (o *shmObject) values() []int64 {
+	s, err := o.segment.Stat()
+	if err != nil {
+		return nil
 	}
-	return t.Unix()
+	return []int64{s.Segsz, int64(s.Nattch), int64(s.CPrid), int64(s.LPrid), seconds(s.Atim), seconds(s.Dtim), seconds(s.Ctim), s.Blocks * 512}
 }
+
+func (*shmObject) xattrs() []xattr { return nil }

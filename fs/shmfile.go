@@ -14,48 +14,47 @@ import (
 type shmFile struct {
 	object *shmObject
 	caller ipc.Caller // who opened it or, of those who have closed a descriptor since, the last; the thread that handles the requests owns it
-	fh     uint64
 }
 
-func (p *shmFile) read(c conn.Call, in *fuse.ReadIn) {
+func (p *shmFile) read(op operation, in *fuse.ReadIn) {
 	if p.object.segment.Busy() { // with something that takes long: not on the thread that reads the requests
 		in := *in
-		c.Beside(func(c conn.Call) { p.readInto(make([]byte, in.Size), c, &in) })
+		op.call.Beside(func(conn.Call) { p.readInto(make([]byte, in.Size), op, &in) })
 		return
 	}
-	p.readInto(p.object.kind.buf[:in.Size], c, in)
+	p.readInto(p.object.kind.buf[:in.Size], op, in)
 }
 
-func (p *shmFile) readInto(buf []byte, c conn.Call, in *fuse.ReadIn) {
+func (p *shmFile) readInto(buf []byte, op operation, in *fuse.ReadIn) {
 	read := p.object.segment.Fault
 	if in.ReadFlags&fuse.READ_LOCKOWNER != 0 { // of O_DIRECT: nothing is kept, so nobody will write to it
 		read = p.object.segment.Read
 	}
 	n, err := read(buf, int64(in.Offset))
-	c.Answering()
+	op.call.Answering()
 	if err != nil {
-		c.ReplyStatus(p.object.kind.fs.status(err))
+		op.fail(err)
 		return
 	}
-	c.ReplyData(buf[:n])
+	op.replyData(buf[:n])
 }
 
-func (p *shmFile) write(c conn.Call, in *fuse.WriteIn, data []byte) {
+func (p *shmFile) write(op operation, in *fuse.WriteIn, data []byte) {
 	if p.object.segment.Busy() { // see read
 		// These are copies of pages that the kernel writes back, and it lets a mount have only so many dirty ones; it holds a write(2) back itself.
 		in, data := *in, bytes.Clone(data)
-		c.Beside(func(c conn.Call) { p.writeFrom(data, c, &in) })
+		op.call.Beside(func(conn.Call) { p.writeFrom(data, op, &in) })
 		return
 	}
-	p.writeFrom(data, c, in)
+	p.writeFrom(data, op, in)
 }
 
-func (p *shmFile) writeFrom(data []byte, c conn.Call, in *fuse.WriteIn) {
-	f := p.object.kind.fs
+func (p *shmFile) writeFrom(data []byte, op operation, in *fuse.WriteIn) {
+	f := op.fs
 	n, err := p.object.segment.Write(data, int64(in.Offset))
-	c.Answering()
+	op.call.Answering()
 	if err != nil {
-		c.ReplyStatus(f.status(err))
+		op.fail(err)
 		return
 	}
 	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
@@ -65,21 +64,25 @@ func (p *shmFile) writeFrom(data []byte, c conn.Call, in *fuse.WriteIn) {
 		}
 		f.mu.Unlock()
 	}
-	c.ReplyWrite(n)
+	op.replyWrite(n)
 }
 
 func (*shmFile) poll(c conn.Call, _ *conn.PollIn) { c.ReplyPoll(pollReady) }
 
-func (p *shmFile) release() {
+func (p *shmFile) release(fh uint64) {
 	var done ipc.Completions
 	defer done.Deliver()
-	p.object.locks.ReleaseHandle(p.fh, &done)
+	p.object.locks.ReleaseHandle(fh, &done)
 	p.object.segment.Detach(p.caller)
 }
 
 // shmFile returns the open file with this fh, nil if it is another kind of file.
 func (f *FS) shmFile(fh uint64) *shmFile {
-	p, _ := f.handles.get(fh).(*shmFile)
+	h := f.handles.get(fh)
+	if h == nil {
+		return nil
+	}
+	p, _ := h.file.(*shmFile)
 	return p
 }
 

@@ -3,6 +3,7 @@ package fs
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -41,11 +42,47 @@ func (f *FS) xattrsOf(id uint64) ([]xattr, xattrStore) {
 	switch {
 	case n == nil:
 	case n.inode.object != nil:
-		return n.inode.object.xattrs(), n.inode.object.ownXAttrs()
+		return f.fieldsOf(n.inode), n.inode.object.ownXAttrs()
 	case n.inode.kind != nil && n.inode.fixed:
 		return n.inode.kind.xattrs(), nil
 	}
 	return nil, nil
+}
+
+// fieldsOf are the fields of an object: the numbers of its kind's columns, and what its tree knows of it, as in the table of the kind in proc.
+func (f *FS) fieldsOf(i *inode) []xattr {
+	hidden := i.kind.hidesXAttrs()
+	var fields []xattr
+	for n, name := range columnsBefore {
+		fields = append(fields, xattr{name: ownPrefix + name, hidden: hidden, get: func() string {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.knownLocked(i).words()[n]
+		}})
+	}
+	for n, c := range i.kind.columns() {
+		x := xattr{name: ownPrefix + c.name, hidden: hidden, get: func() string {
+			values := i.object.values()
+			if values == nil {
+				return "0"
+			}
+			return strconv.FormatInt(values[n], 10)
+		}}
+		if c.set != nil {
+			x.set = func(caller ipc.Caller, value string) error {
+				n, err := strconv.ParseUint(value, 10, 64)
+				if err != nil {
+					return syscall.EINVAL
+				}
+				return c.set(i.object, caller, n)
+			}
+		}
+		fields = append(fields, x)
+	}
+	for n, name := range columnsAfter {
+		fields = append(fields, xattr{name: ownPrefix + name, hidden: hidden, get: func() string { return i.traffic.words()[n] }})
+	}
+	return append(fields, i.object.xattrs()...)
 }
 
 // xattrOf looks an attribute up: a field, or where it is kept if it is not one; neither if there is none.

@@ -35,8 +35,13 @@ func (c *Call) Answering() {
 // same; if that were told to come again, the kernel would send it at once, before anything else, and again, for as long as f takes. A panic of f
 // costs the call an EIO. f's call is to be answered as any that MayWait, after Answering.
 func (c *Call) Beside(f func(c Call)) {
+	c.MayWait(uninterruptible{})
+	c.background(f)
+}
+
+// background runs f in the background; a panic costs the call an EIO.
+func (c *Call) background(f func(c Call)) {
 	call := *c
-	call.MayWait(uninterruptible{})
 	c.conn.Background(func() {
 		defer func() {
 			if v := recover(); v != nil {
@@ -47,6 +52,39 @@ func (c *Call) Beside(f func(c Call)) {
 		}()
 		f(call)
 	})
+}
+
+// Later begins the operation x of the call after ready has returned, which may sleep: beside the requests. begin begins it under the connection's lock, so that no Cancel comes
+// before; what it completed is to be delivered by the function that it returns. If the caller was interrupted meanwhile, interrupted is called instead of begin.
+func (c *Call) Later(ready func(gaveUp func() bool), x Canceler, begin func() (deliver func()), interrupted func()) {
+	p := &pause{}
+	c.MayWait(p)
+	c.background(func(c Call) {
+		ready(func() bool {
+			c.conn.mu.Lock()
+			defer c.conn.mu.Unlock()
+			return p.interrupted
+		})
+		deliver := func() func() {
+			c.conn.mu.Lock()
+			defer c.conn.mu.Unlock()
+			if p.interrupted {
+				return interrupted
+			}
+			c.conn.waiting[c.Header.Unique] = x
+			return begin()
+		}()
+		deliver()
+	})
+}
+
+// pause is an operation that has not begun yet. The connection's lock guards it.
+type pause struct{ interrupted bool }
+
+// Cancel notes that it need not begin.
+func (p *pause) Cancel() func() {
+	p.interrupted = true
+	return func() {}
 }
 
 // uninterruptible is an operation that an INTERRUPT does not end.

@@ -327,6 +327,15 @@ func (c *Conn) interrupt(call Call, in *fuse.InterruptIn) {
 	deliver()
 }
 
+// Waiting calls each for every call that may be waiting. What each looks at is what was known when the call was made to wait (Call.MayWait); it must not call back.
+func (c *Conn) Waiting(each func(Canceler)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.waiting {
+		each(x)
+	}
+}
+
 // CancelAll ends the wait of every call, when there is nobody any more to answer to.
 func (c *Conn) CancelAll() {
 	var deliver []func()

@@ -139,6 +139,7 @@ func serve(c *mountConfig, ready func()) (err error) {
 		_ = conn.Unmount(c.dir, true)
 		return err
 	}
+	tree.Mounted(dev)
 	why := tree.PassthroughError()
 	if why != nil && c.passthrough == passthrough(fs.PassthroughOn) {
 		_ = conn.Unmount(c.dir, true)

@@ -1,0 +1,230 @@
+package fs
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ipcfs/fs/conn"
+)
+
+// wait is an operation that waits, as a row of proc/files.
+type wait struct {
+	operation
+	tid uint32
+}
+
+// waits returns the operations that wait on objects.
+func (f *FS) waits() []wait {
+	if f.conn == nil {
+		return nil
+	}
+	var list []wait
+	f.conn.Waiting(func(x conn.Canceler) {
+		w, ok := x.(interface{ what() operation })
+		if !ok {
+			return
+		}
+		if o := w.what(); o.inode != nil && o.inode.object != nil {
+			list = append(list, wait{o, o.call.Header.Pid})
+		}
+	})
+	return list
+}
+
+// procFiles is proc/files: a line for each open file of an object or, if operations wait on it, for each of them, and one for each open that waits.
+func (f *FS) procFiles() func() []byte {
+	handles, waits := f.handles.ofObjects(), f.waits()
+	return f.soon(len(handles)+len(waits), func() []byte {
+		type line struct {
+			fh uint64
+			handle
+			wait
+		}
+		lines := make([]line, 0, len(handles)+len(waits))
+		waiting := make(map[uint64]bool, len(waits))
+		for _, w := range waits {
+			h := handles[w.fh]
+			if h == nil { // an open, or a file that was opened or closed a moment ago
+				h = &handle{inode: w.operation.inode, view: w.operation.view, pid: processOf(&w.call.Header).PID, flags: w.operation.flags}
+			}
+			waiting[w.fh] = true
+			lines = append(lines, line{w.fh, *h, w})
+		}
+		for fh, h := range handles {
+			if !waiting[fh] {
+				lines = append(lines, line{fh, *h, wait{}})
+			}
+		}
+		slices.SortFunc(lines, func(a, b line) int {
+			return cmp.Or(cmp.Compare(a.handle.inode.ino, b.handle.inode.ino), cmp.Compare(a.fh, b.fh), cmp.Compare(a.tid, b.tid))
+		})
+		var t table
+		for _, c := range []struct {
+			name  string
+			width int
+		}{{"ino", 10}, {"fh", 6}, {"pid", 7}, {"command", 15}, {"mode", 4}, {"wait", 6}, {"tid", 7}, {"since", 17}} {
+			t.column(c.name, c.width)
+		}
+		t.head()
+		commands := commands{}
+		for some := range slices.Chunk(lines, batch) {
+			paths := make([]string, len(some))
+			f.mu.Lock()
+			for n, l := range some {
+				paths[n] = withView(l.handle.inode.pathLocked(), l.handle.view)
+			}
+			f.mu.Unlock()
+			for n, l := range some {
+				what, since := "-", "0"
+				if l.wait.operation.inode != nil {
+					what, since = opcodes[l.call.Header.Opcode], stamp(l.begun)
+				}
+				t.line([]string{
+					strconv.FormatUint(l.handle.inode.ino, 10), strconv.FormatUint(l.fh, 10), strconv.FormatUint(uint64(l.pid), 10), commands.of(l.pid),
+					modeOf(l.handle.flags), what, strconv.FormatUint(uint64(l.tid), 10), since, escapeName(paths[n]),
+				})
+			}
+		}
+		return t.Bytes()
+	})
+}
+
+// modeOf is the access mode of an open file.
+func modeOf(flags uint32) string {
+	switch flags & syscall.O_ACCMODE {
+	case syscall.O_RDONLY:
+		return "r"
+	case syscall.O_WRONLY:
+		return "w"
+	}
+	return "rw"
+}
+
+// stamp is a time in seconds since 1970, to the microsecond.
+func stamp(t time.Time) string { return fmt.Sprintf("%d.%06d", t.Unix(), t.Nanosecond()/1000) }
+
+// commands are the names of processes, each asked for once.
+type commands map[uint32]string
+
+// of is the command that a process runs, escaped; "-" if it is gone or not known.
+func (c commands) of(pid uint32) string {
+	if name, ok := c[pid]; ok {
+		return name
+	}
+	c[pid] = commandOf(pid)
+	return c[pid]
+}
+
+// commandOf is the command that a process or thread runs, escaped.
+func commandOf(pid uint32) string {
+	if pid == 0 {
+		return "-"
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return "-"
+	}
+	return escapeName(strings.TrimSuffix(string(text), "\n"))
+}
+
+// mapping is how much of a segment a process maps with some rights.
+type mapping struct {
+	inode *inode
+	pid   uint32
+	perms string
+	bytes uint64
+}
+
+// procMaps is proc/maps: a line for each process that maps a segment, and for each kind of rights in it. It looks into /proc/PID/maps of all processes that the daemon may
+// look at, and so is made beside.
+func (f *FS) procMaps() func() []byte {
+	segments := make(map[uint64]*inode)
+	for _, i := range f.objectsByKind()[f.shm.name()] {
+		segments[i.ino] = i
+	}
+	dev := f.dev.Load()
+	if dev == nil {
+		dev = new(string)
+	}
+	return func() []byte {
+		var t table
+		t.column("ino", 10)
+		t.column("pid", 7)
+		t.column("command", 15)
+		t.column("perms", 5)
+		t.column("bytes", 12)
+		t.head()
+		commands := commands{}
+		for _, m := range mappings(*dev, segments) {
+			f.mu.Lock()
+			path := m.inode.pathLocked()
+			f.mu.Unlock()
+			t.line([]string{
+				strconv.FormatUint(m.inode.ino, 10), strconv.FormatUint(uint64(m.pid), 10), commands.of(m.pid), m.perms, strconv.FormatUint(m.bytes, 10), escapeName(path),
+			})
+		}
+		return t.Bytes()
+	}
+}
+
+// mappings looks for the processes that map one of the segments, which are files of the device dev by inode number. They are in the order of segments and processes.
+func mappings(dev string, segments map[uint64]*inode) []mapping {
+	if len(segments) == 0 || dev == "" {
+		return nil
+	}
+	names, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var list []mapping
+	for _, n := range names {
+		pid, err := strconv.ParseUint(n.Name(), 10, 32)
+		if err != nil {
+			continue
+		}
+		text, err := os.ReadFile("/proc/" + n.Name() + "/maps")
+		if err != nil || !strings.Contains(string(text), " "+dev+" ") {
+			continue // it is gone, or another user's; or has none, as most
+		}
+		list = append(list, mappingsOf(uint32(pid), string(text), dev, segments)...)
+	}
+	slices.SortStableFunc(list, func(a, b mapping) int {
+		return cmp.Or(cmp.Compare(a.inode.ino, b.inode.ino), cmp.Compare(a.pid, b.pid))
+	})
+	return list
+}
+
+// mappingsOf finds the segments in the text of /proc/PID/maps.
+func mappingsOf(pid uint32, text, dev string, segments map[uint64]*inode) (list []mapping) {
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line) // range, rights, offset, device, inode, path
+		if len(words) < 5 || words[3] != dev {
+			continue
+		}
+		from, to, _ := strings.Cut(words[0], "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		ino, err3 := strconv.ParseUint(words[4], 10, 64)
+		i := segments[ino]
+		if err1 != nil || err2 != nil || err3 != nil || i == nil {
+			continue
+		}
+		n := slices.IndexFunc(list, func(m mapping) bool { return m.inode == i && m.perms == words[1] })
+		if n < 0 {
+			n, list = len(list), append(list, mapping{inode: i, pid: pid, perms: words[1]})
+		}
+		list[n].bytes += end - start
+	}
+	return list
+}
+
+// deviceName writes a device number as /proc/PID/maps does.
+func deviceName(dev uint64) string { return fmt.Sprintf("%02x:%02x", unix.Major(dev), unix.Minor(dev)) }
