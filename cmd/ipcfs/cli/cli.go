@@ -70,7 +70,8 @@ message, each read takes one, and DIR/msgq/NAME:7 is the same queue for messages
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newMount(), newUmount(), newSend(), newRecv(), newPeek(), newDoctor(), newVersion())
+	root.AddCommand(newMount(), newUmount(), newSend(), newRecv(), newPeek(),
+		newLs(), newStat(), newWho(), newTop(), newTrace(), newLimits(), newRm(), newDoctor(), newVersion())
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
