@@ -68,25 +68,24 @@ func (f *FS) soon(objects int, text func() []byte) func() []byte {
 
 // tableOf writes the rows of a kind.
 func tableOf(k kind, rows []row) []byte {
-	var t table
-	t.column("ino", 10)
+	columns := []tableColumn{{"ino", 10}}
 	for _, name := range columnsBefore {
-		t.column(name, 5)
+		columns = append(columns, tableColumn{name, 5})
 	}
-	columns := k.columns()
-	for _, c := range columns {
+	own := k.columns()
+	for _, c := range own {
 		if c.width != noColumn {
-			t.column(c.name, c.width)
+			columns = append(columns, tableColumn{c.name, c.width})
 		}
 	}
 	for _, name := range columnsAfter {
-		t.column(name, 8)
+		columns = append(columns, tableColumn{name, 8})
 	}
-	t.head()
+	t := newTable(columns...)
 	for _, r := range rows {
 		words := append([]string{strconv.FormatUint(r.ino, 10)}, r.words()...)
 		for c, v := range r.values {
-			if columns[c].width != noColumn {
+			if own[c].width != noColumn {
 				words = append(words, strconv.FormatInt(v, 10))
 			}
 		}
@@ -98,24 +97,32 @@ func tableOf(k kind, rows []row) []byte {
 // table is a text in the style of /proc/sysvipc: names of columns, then a line for each row, right aligned, and last a name, which is as long as it is.
 type table struct {
 	bytes.Buffer
-	names  []string
-	widths []int
+	columns []tableColumn
 }
 
-// column adds a column.
-func (t *table) column(name string, width int) {
-	t.names = append(t.names, name)
-	t.widths = append(t.widths, max(width, len(name)))
+// tableColumn is a column: its name, and how wide it is at least.
+type tableColumn struct {
+	name  string
+	width int
 }
 
-// head writes the names of the columns.
-func (t *table) head() { t.line(append(slices.Clone(t.names), "name")) }
+// newTable begins a table with the names of its columns; the last one, name, is added to them.
+func newTable(columns ...tableColumn) *table {
+	t := &table{}
+	var names []string
+	for _, c := range columns {
+		t.columns = append(t.columns, tableColumn{c.name, max(c.width, len(c.name))})
+		names = append(names, c.name)
+	}
+	t.line(append(names, "name"))
+	return t
+}
 
 // line writes a row: a word for each column, and the name.
 func (t *table) line(words []string) {
-	for c, width := range t.widths {
-		t.WriteString(strings.Repeat(" ", max(width-len(words[c]), 0)))
-		t.WriteString(words[c])
+	for i, c := range t.columns {
+		t.WriteString(strings.Repeat(" ", max(c.width-len(words[i]), 0)))
+		t.WriteString(words[i])
 		t.WriteByte(' ')
 	}
 	t.WriteString(words[len(words)-1])

@@ -15,82 +15,88 @@ import (
 	"ipcfs/fs/conn"
 )
 
-// wait is an operation that waits, as a row of proc/files.
-type wait struct {
-	operation
-	tid uint32
+// openLine is a row of proc/files: an open file and, if there is one, an operation that waits on it.
+type openLine struct {
+	fh   uint64
+	file *handle
+	wait *operation // nil if none does
 }
 
 // waits returns the operations that wait on objects.
-func (f *FS) waits() []wait {
+func (f *FS) waits() (list []*operation) {
 	if f.conn == nil {
 		return nil
 	}
-	var list []wait
 	f.conn.Waiting(func(x conn.Canceler) {
-		w, ok := x.(interface{ what() operation })
-		if !ok {
-			return
-		}
-		if o := w.what(); o.inode != nil && o.inode.object != nil {
-			list = append(list, wait{o, o.call.Header.Pid})
+		if w, ok := x.(interface{ what() operation }); ok {
+			if o := w.what(); o.inode != nil && o.inode.object != nil {
+				list = append(list, &o)
+			}
 		}
 	})
 	return list
+}
+
+// openLines returns a line for each operation that waits and, of the open files, for each on which none does.
+func openLines(handles map[uint64]*handle, waits []*operation) []openLine {
+	lines := make([]openLine, 0, len(handles)+len(waits))
+	waiting := make(map[uint64]bool, len(waits))
+	for _, o := range waits {
+		h := handles[o.fh]
+		if h == nil { // of an open
+			h = &handle{inode: o.inode, view: o.view, pid: processOf(&o.call.Header).PID, flags: o.flags}
+		}
+		waiting[o.fh] = true
+		lines = append(lines, openLine{o.fh, h, o})
+	}
+	for fh, h := range handles {
+		if !waiting[fh] {
+			lines = append(lines, openLine{fh, h, nil})
+		}
+	}
+	slices.SortFunc(lines, func(a, b openLine) int {
+		return cmp.Or(cmp.Compare(a.file.inode.ino, b.file.inode.ino), cmp.Compare(a.fh, b.fh), cmp.Compare(a.tid(), b.tid()))
+	})
+	return lines
+}
+
+// tid is the thread that waits, 0 if none does.
+func (l openLine) tid() uint32 {
+	if l.wait == nil {
+		return 0
+	}
+	return l.wait.call.Header.Pid
+}
+
+// words are the columns of the line, and last the name.
+func (l openLine) words(commands commands, path string) []string {
+	what, since := "-", "0"
+	if l.wait != nil {
+		what, since = opcodes[l.wait.call.Header.Opcode], stamp(l.wait.begun)
+	}
+	number := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	return []string{
+		number(l.file.inode.ino), number(l.fh), number(uint64(l.file.pid)), commands.of(l.file.pid), modeOf(l.file.flags),
+		what, number(uint64(l.tid())), since, escapeName(path),
+	}
 }
 
 // procFiles is proc/files: a line for each open file of an object or, if operations wait on it, for each of them, and one for each open that waits.
 func (f *FS) procFiles() func() []byte {
 	handles, waits := f.handles.ofObjects(), f.waits()
 	return f.soon(len(handles)+len(waits), func() []byte {
-		type line struct {
-			fh uint64
-			handle
-			wait
-		}
-		lines := make([]line, 0, len(handles)+len(waits))
-		waiting := make(map[uint64]bool, len(waits))
-		for _, w := range waits {
-			h := handles[w.fh]
-			if h == nil { // an open, or a file that was opened or closed a moment ago
-				h = &handle{inode: w.operation.inode, view: w.operation.view, pid: processOf(&w.call.Header).PID, flags: w.operation.flags}
-			}
-			waiting[w.fh] = true
-			lines = append(lines, line{w.fh, *h, w})
-		}
-		for fh, h := range handles {
-			if !waiting[fh] {
-				lines = append(lines, line{fh, *h, wait{}})
-			}
-		}
-		slices.SortFunc(lines, func(a, b line) int {
-			return cmp.Or(cmp.Compare(a.handle.inode.ino, b.handle.inode.ino), cmp.Compare(a.fh, b.fh), cmp.Compare(a.tid, b.tid))
-		})
-		var t table
-		for _, c := range []struct {
-			name  string
-			width int
-		}{{"ino", 10}, {"fh", 6}, {"pid", 7}, {"command", 15}, {"mode", 4}, {"wait", 6}, {"tid", 7}, {"since", 17}} {
-			t.column(c.name, c.width)
-		}
-		t.head()
+		t := newTable(tableColumn{"ino", 10}, tableColumn{"fh", 6}, tableColumn{"pid", 7}, tableColumn{"command", 15}, tableColumn{"mode", 4},
+			tableColumn{"wait", 6}, tableColumn{"tid", 7}, tableColumn{"since", 17})
 		commands := commands{}
-		for some := range slices.Chunk(lines, batch) {
+		for some := range slices.Chunk(openLines(handles, waits), batch) {
 			paths := make([]string, len(some))
 			f.mu.Lock()
 			for n, l := range some {
-				paths[n] = withView(l.handle.inode.pathLocked(), l.handle.view)
+				paths[n] = withView(l.file.inode.pathLocked(), l.file.view)
 			}
 			f.mu.Unlock()
 			for n, l := range some {
-				what, since := "-", "0"
-				if l.wait.operation.inode != nil {
-					what, since = opcodes[l.call.Header.Opcode], stamp(l.begun)
-				}
-				t.line([]string{
-					strconv.FormatUint(l.handle.inode.ino, 10), strconv.FormatUint(l.fh, 10), strconv.FormatUint(uint64(l.pid), 10), commands.of(l.pid),
-					modeOf(l.handle.flags), what, strconv.FormatUint(uint64(l.tid), 10), since, escapeName(paths[n]),
-				})
+				t.line(l.words(commands, paths[n]))
 			}
 		}
 		return t.Bytes()
@@ -155,13 +161,7 @@ func (f *FS) procMaps() func() []byte {
 		dev = new(string)
 	}
 	return func() []byte {
-		var t table
-		t.column("ino", 10)
-		t.column("pid", 7)
-		t.column("command", 15)
-		t.column("perms", 5)
-		t.column("bytes", 12)
-		t.head()
+		t := newTable(tableColumn{"ino", 10}, tableColumn{"pid", 7}, tableColumn{"command", 15}, tableColumn{"perms", 5}, tableColumn{"bytes", 12})
 		commands := commands{}
 		for _, m := range mappings(*dev, segments) {
 			f.mu.Lock()
