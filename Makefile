@@ -120,8 +120,12 @@ tools: # install the missing ones of TOOLS
 		if [ -d /run/systemd/system ]; then $$sudo systemctl disable --now -q redis-server; fi;; esac
 
 .PHONY: install
-install: build ## install into $(PREFIX)/bin
+install: build ## install into $(PREFIX): bin/, share/man, and completions for bash, zsh and fish
 	install -D -m 755 bin/ipcfs $(DESTDIR)$(PREFIX)/bin/ipcfs
+	bin/ipcfs man $(DESTDIR)$(PREFIX)/share/man
+	bin/ipcfs completion bash | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ipcfs
+	bin/ipcfs completion zsh | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ipcfs
+	bin/ipcfs completion fish | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ipcfs.fish
 
 .PHONY: clean
 clean: ## unmount ./mnt and remove what was built

@@ -55,10 +55,12 @@ message, each read takes one, and DIR/msgq/NAME:7 is the same queue for messages
   ipcfs mount ~/ipc             # the mount is ready when the command returns
   echo hello > ~/ipc/pipes/p &  # waits for a reader, as on a FIFO
   cat ~/ipc/pipes/p             # hello
-  cat ~/ipc/proc/pipes          # who has which pipe open, and who waits
+  ipcfs ls ~/ipc                # what there is; who has it open, and who waits: ipcfs who ~/ipc
   truncate -s 1M ~/ipc/shm/s    # a segment; df ~/ipc/shm tells what all of them take
   echo job > ~/ipc/msgq/q       # a message; cat ~/ipc/msgq/q:peek shows it, cat ~/ipc/msgq/q takes it
-  ipcfs umount ~/ipc`,
+  ipcfs umount ~/ipc
+
+What the files of a mount are, 'ipcfs files' tells, and ipcfs(5).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -71,7 +73,7 @@ message, each read takes one, and DIR/msgq/NAME:7 is the same queue for messages
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newMount(), newUmount(), newSend(), newRecv(), newPeek(),
-		newLs(), newStat(), newWho(), newTop(), newTrace(), newLimits(), newRm(), newDoctor(), newVersion())
+		newLs(), newStat(), newWho(), newTop(), newTrace(), newLimits(), newRm(), newFiles(), newDoctor(), newVersion(), newMan())
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
