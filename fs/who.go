@@ -15,11 +15,12 @@ import (
 	"ipcfs/fs/conn"
 )
 
-// openLine is a row of proc/files: an open file and, if there is one, an operation that waits on it.
+// openLine is a row of proc/files: an open file and a process that has it, and what that waits for on it.
 type openLine struct {
 	fh   uint64
 	file *handle
-	wait *operation // nil if none does
+	pid  uint32     // who opened it or, with wait, who waits
+	wait *operation // nil if nothing
 }
 
 // waits returns the operations that wait on objects.
@@ -37,21 +38,24 @@ func (f *FS) waits() (list []*operation) {
 	return list
 }
 
-// openLines returns a line for each operation that waits and, of the open files, for each on which none does.
+// openLines returns a line for each operation that waits, and one for each open file unless he who opened it has such a line.
 func openLines(handles map[uint64]*handle, waits []*operation) []openLine {
 	lines := make([]openLine, 0, len(handles)+len(waits))
-	waiting := make(map[uint64]bool, len(waits))
+	waiting := make(map[*handle]bool, len(waits))
 	for _, o := range waits {
+		pid := processOf(&o.call.Header).PID
 		h := handles[o.fh]
 		if h == nil { // of an open
-			h = &handle{inode: o.inode, view: o.view, pid: processOf(&o.call.Header).PID, flags: o.flags}
+			h = &handle{inode: o.inode, view: o.view, flags: o.flags}
 		}
-		waiting[o.fh] = true
-		lines = append(lines, openLine{o.fh, h, o})
+		if pid == h.pid {
+			waiting[h] = true
+		}
+		lines = append(lines, openLine{o.fh, h, pid, o})
 	}
 	for fh, h := range handles {
-		if !waiting[fh] {
-			lines = append(lines, openLine{fh, h, nil})
+		if !waiting[h] {
+			lines = append(lines, openLine{fh, h, h.pid, nil})
 		}
 	}
 	slices.SortFunc(lines, func(a, b openLine) int {
@@ -76,12 +80,13 @@ func (l openLine) words(commands commands, path string) []string {
 	}
 	number := func(n uint64) string { return strconv.FormatUint(n, 10) }
 	return []string{
-		number(l.file.inode.ino), number(l.fh), number(uint64(l.file.pid)), commands.of(l.file.pid), modeOf(l.file.flags),
+		number(l.file.inode.ino), number(l.fh), number(uint64(l.pid)), commands.of(l.pid), modeOf(l.file.flags),
 		what, number(uint64(l.tid())), since, escapeName(path),
 	}
 }
 
-// procFiles is proc/files: a line for each open file of an object or, if operations wait on it, for each of them, and one for each open that waits.
+// procFiles is proc/files: a line for each open file of an object and for each operation that waits on one, and one for each open that waits. (Who has got an open file
+// from another process is seen only while he waits.)
 func (f *FS) procFiles() func() []byte {
 	handles, waits := f.handles.ofObjects(), f.waits()
 	return f.soon(len(handles)+len(waits), func() []byte {

@@ -111,7 +111,8 @@ of queues:
 of files:
 
   fh                     number of the open file; 0 for an open that waits
-  pid, command           the process that opened it, and what it runs now; - if it is gone
+  pid, command           the process that opened it or, where an operation waits, that one's,
+                         and what it runs now; - if it is gone
   mode                   r, w or rw
   wait, tid, since       the operation that waits (OPEN, READ, WRITE, SETLKW), the thread that
                          does, and since when, in seconds since 1970; -, 0 and 0 for none
