@@ -53,6 +53,7 @@ run: ## build, mount on ./mnt (or DIR=...), send the Go standard library through
 	worker() { while read -r job && [ "$$job" != end ]; do echo "   $$1 took $$job"; done < $(DIR)/msgq/demo:stream; }; \
 	worker one & worker two & \
 	printf 'job %d\n' 1 2 3 4 > $(DIR)/msgq/demo:lines; printf 'end\n' > $(DIR)/msgq/demo; printf 'end\n' > $(DIR)/msgq/demo; wait; rm $(DIR)/msgq/demo
+	@echo "== What there is:"; touch $(DIR)/pipes/idle; bin/ipcfs ls $(DIR) | sed 's/^/   /'; rm $(DIR)/pipes/idle
 	@bin/ipcfs doctor | grep -E ' (passthrough|mount) ' | sed 's/^/   /'
 	@echo "== Try it:         echo hello > $(DIR)/pipes/p & cat $(DIR)/pipes/p"
 	@echo "== unmount with:   bin/ipcfs umount $(DIR)"
