@@ -45,7 +45,7 @@ type FS struct {
 	kinds   []kind // in the order in which they are told of; set by New, like the next four
 	shm     *shmKind
 	msgq    *msgqKind
-	metrics *metrics
+	metrics map[string]*metrics // by kind
 	traces  traces
 	writers writers
 	conn    *conn.Conn             // set by Connected; nil in tests without one
@@ -72,7 +72,10 @@ func New(ns *ipc.Namespace, opts Options) *FS {
 	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]time.Time), objects: make(map[*inode]struct{})}
 	f.shm, f.msgq = newShmKind(f), newMsgqKind(f)
 	f.kinds = []kind{pipes{fs: f}, f.shm, f.msgq}
-	f.metrics = newMetrics(f.kinds)
+	f.metrics = make(map[string]*metrics)
+	for _, k := range f.kinds {
+		f.metrics[k.name()] = newMetrics()
+	}
 	f.traces.fs = f
 	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
 	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))

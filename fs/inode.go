@@ -46,8 +46,9 @@ type inode struct {
 	// find makes what has a name in a directory that entries does not have: an inode without a name, which lives as long as somebody knows it.
 	find func(dir *inode, name string) (*inode, error)
 
-	cuid, cgid uint32  // who made it; perm.UID and GID may be changed
-	traffic    traffic // of an object
+	cuid, cgid uint32   // who made it; perm.UID and GID may be changed
+	traffic    traffic  // of an object
+	metrics    *metrics // of its kind; nil if it has none
 
 	// times of what has no object
 	atime, mtime, ctime time.Time
@@ -110,6 +111,9 @@ func (f *FS) newInodeLocked(k kind, mode uint32, perm ipc.Perm) *inode {
 	f.inodes++
 	now := f.now()
 	i := &inode{ino: f.lastIno, kind: k, mode: mode, perm: perm, cuid: perm.UID, cgid: perm.GID, atime: now, mtime: now, ctime: now}
+	if k != nil {
+		i.metrics = f.metrics[k.name()]
+	}
 	if mode == typeDir {
 		i.entries = make(map[string]*inode)
 	}

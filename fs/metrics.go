@@ -23,9 +23,9 @@ var buckets = []time.Duration{
 	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second, time.Minute,
 }
 
-// metrics counts the operations on objects. It is made once; counting takes no lock but for errors.
+// metrics counts the operations on the objects of a kind. Counting takes no lock but for errors.
 type metrics struct {
-	kinds map[string]map[string]*latency // by kind and operation
+	operations [maxOpcode + 1]*latency // by opcode; nil for what is not counted
 
 	mu     sync.Mutex // guards errors; a leaf
 	errors map[failure]uint64
@@ -39,28 +39,27 @@ type latency struct {
 }
 
 // failure is a way in which operations end.
-type failure struct{ kind, operation, errno string }
+type failure struct{ operation, errno string }
 
-// newMetrics makes counters for the operations of some kinds.
-func newMetrics(kinds []kind) *metrics {
-	m := &metrics{kinds: make(map[string]map[string]*latency), errors: make(map[failure]uint64)}
-	for _, k := range kinds {
-		ops := make(map[string]*latency)
-		for _, name := range opcodes {
-			ops[name] = new(latency)
+// newMetrics makes counters for the operations of a kind.
+func newMetrics() *metrics {
+	m := &metrics{errors: make(map[failure]uint64)}
+	byName := make(map[string]*latency)
+	for opcode, name := range opcodes {
+		if byName[name] == nil {
+			byName[name] = new(latency)
 		}
-		m.kinds[k.name()] = ops
+		m.operations[opcode] = byName[name] // two opcodes may be one operation
 	}
 	return m
 }
 
 // count counts an operation that took so long, moved n bytes (noBytes if it moves none), and ended with err.
-func (m *metrics) count(k kind, opcode uint32, n int, took time.Duration, err error) {
-	name := opcodes[opcode]
-	l := m.kinds[k.name()][name]
-	if l == nil {
+func (m *metrics) count(opcode uint32, n int, took time.Duration, err error) {
+	if opcode > maxOpcode || m.operations[opcode] == nil {
 		return
 	}
+	l := m.operations[opcode]
 	b := 0
 	for b < len(buckets) && took > buckets[b] {
 		b++
@@ -75,7 +74,7 @@ func (m *metrics) count(k kind, opcode uint32, n int, took time.Duration, err er
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.errors[failure{k.name(), name, errnoName(err)}]++
+	m.errors[failure{opcodes[opcode], errnoName(err)}]++
 }
 
 // errnoName is the name of an error, as EAGAIN.
@@ -132,7 +131,9 @@ func (f *FS) procMetrics() func() []byte {
 				gauge(descFiles, float64(files[k.name()]), k.name())
 			}
 			f.collectLimits(gauge)
-			f.metrics.collect(out)
+			for kind, m := range f.metrics {
+				m.collect(out, kind)
+			}
 			f.traces.collect(out)
 		}))
 		families, err := registry.Gather()
@@ -195,20 +196,20 @@ func (f *FS) collectLimits(gauge func(d *prometheus.Desc, v float64, labels ...s
 	gauge(descLinksMax, maxTargets)
 }
 
-// collect tells what was counted. An operation that never was is left out.
-func (m *metrics) collect(out chan<- prometheus.Metric) {
-	for kind, ops := range m.kinds {
-		for name, l := range ops {
-			l.collect(out, kind, name)
+// collect tells what was counted of a kind. An operation that never was is left out.
+func (m *metrics) collect(out chan<- prometheus.Metric, kind string) {
+	for opcode, l := range m.operations {
+		if l != nil && opcode != opRENAME2 {
+			l.collect(out, kind, opcodes[uint32(opcode)])
 		}
-		for direction, name := range map[string]string{"read": "READ", "write": "WRITE"} {
-			out <- prometheus.MustNewConstMetric(descMoved, prometheus.CounterValue, float64(ops[name].bytes.Load()), kind, direction)
-		}
+	}
+	for direction, opcode := range map[string]int{"read": opREAD, "write": opWRITE} {
+		out <- prometheus.MustNewConstMetric(descMoved, prometheus.CounterValue, float64(m.operations[opcode].bytes.Load()), kind, direction)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for x, n := range m.errors {
-		out <- prometheus.MustNewConstMetric(descErrors, prometheus.CounterValue, float64(n), x.kind, x.operation, x.errno)
+		out <- prometheus.MustNewConstMetric(descErrors, prometheus.CounterValue, float64(n), kind, x.operation, x.errno)
 	}
 }
 

@@ -4,7 +4,7 @@ package fs
 var opcodes = map[uint32]string{
 	4: "SETATTR", 6: "SYMLINK", 8: "MKNOD", 9: "MKDIR", 10: "UNLINK", 11: "RMDIR", 12: "RENAME", 13: "LINK", opOPEN: "OPEN", opREAD: "READ", opWRITE: "WRITE",
 	opRELEASE: "RELEASE", 21: "SETXATTR", 24: "REMOVEXATTR", 32: "SETLK", 33: "SETLKW", 35: "CREATE", 43: "FALLOCATE", opRENAME2: "RENAME",
-	47: "COPY_FILE_RANGE", 51: "TMPFILE",
+	47: "COPY_FILE_RANGE", maxOpcode: "TMPFILE",
 }
 
 // The opcodes that are asked for by number.
@@ -13,5 +13,6 @@ const (
 	opREAD    = 15
 	opWRITE   = 16
 	opRELEASE = 18
-	opRENAME2 = 45
+	opRENAME2 = 45 // RENAME with flags
+	maxOpcode = 51
 )

@@ -40,11 +40,11 @@ func (o *operation) what() operation { return *o }
 // end notes that the operation is over: n bytes were read or written, noBytes if it is neither, or it failed with err. It is to be called before the caller is
 // answered, so that he who looks afterwards finds it counted, and without any lock.
 func (o *operation) end(n int, err error) {
-	if o.inode == nil || o.inode.kind == nil {
+	if o.inode == nil || o.inode.metrics == nil {
 		return
 	}
 	took := o.fs.now().Sub(o.begun)
-	o.fs.metrics.count(o.inode.kind, o.call.Header.Opcode, n, took, err)
+	o.inode.metrics.count(o.call.Header.Opcode, n, took, err)
 	if err == nil && o.inode.object != nil {
 		o.inode.traffic.count(o.call.Header.Opcode, n)
 	}

@@ -41,7 +41,7 @@ func (t *traces) add(o *operation, n int, took time.Duration, err error) {
 	if readers == nil || opcodes[o.call.Header.Opcode] == "" {
 		return
 	}
-	e := event{operation: o, n: n, took: took, err: err}
+	e := event{operation: *o, n: n, took: took, err: err} // a copy, so that nothing that nobody traces has to be kept on the heap
 	for _, r := range *readers {
 		r.add(&e)
 	}
@@ -75,7 +75,7 @@ func (t *traces) collect(out chan<- prometheus.Metric) {
 
 // event is an operation that ended, and what of it costs something to find out, if somebody wants to know.
 type event struct {
-	*operation
+	operation
 	n    int
 	took time.Duration
 	err  error
