@@ -33,8 +33,8 @@ file, and for each operation that waits on one, and for each process that maps a
 Without PATH it is the directory where you are, if that is in a mount, or else the only
 mount there is.
 
-PID is the process that opened the file; MODE r, w or rw, of a segment that is mapped the
-rights as in /proc/PID/maps (rw-s). WAITS is the operation that waits, TID the thread that
+PID is the process that opened the file or, in a line with an operation that waits, the one
+that waits; MODE r, w or rw, of a segment that is mapped the rights as in /proc/PID/maps (rw-s). WAITS is the operation that waits, TID the thread that
 does, SINCE for how long. FOR are the other processes that could end the wait: who waits to
 read waits for those that have the object open for writing, who waits to write for those
 that have it open for reading, who waits for a lock for all that have it open; '-' if
@@ -43,8 +43,8 @@ there is nobody. Who opens it later could end the wait too.
 After the table there is a line for each deadlock, even if only some of its objects were
 asked for: processes that all wait, and only for each other. It begins with 'possible
 deadlock' if one of them has threads that do not wait, or that cannot be counted: such a
-thread could go on. A process that got an open file from its parent is not known to have
-it; it could go on too.
+thread could go on. A process that got an open file from its parent is known to have
+it only while it waits; it could go on too.
 
   ipcfs who
   ipcfs who DIR/pipes/p DIR/msgq
