@@ -71,7 +71,9 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 		st = f.status(err)
 	}
 	if st.Ok() {
-		f.entryLocked(f.lookupNodeLocked(e.inode, e.view, h.Pid), out)
+		n := f.lookupNodeLocked(e.inode, e.view, h.Pid)
+		n.foundLocked(h.NodeId, name)
+		f.entryLocked(n, out)
 	}
 	return st
 }
@@ -150,7 +152,9 @@ func (f *FS) make(h *fuse.InHeader, name string, mode uint32, out *fuse.EntryOut
 	defer f.mu.Unlock()
 	e, st := f.addLocked(h, name, mode)
 	if st.Ok() {
-		f.entryLocked(f.lookupNodeLocked(e.inode, e.view, h.Pid), out)
+		n := f.lookupNodeLocked(e.inode, e.view, h.Pid)
+		n.foundLocked(h.NodeId, name)
+		f.entryLocked(n, out)
 	}
 	return st
 }
@@ -225,6 +229,8 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	if st.Ok() {
 		if st = f.createLocked(in, e.inode, e.view, out); !st.Ok() {
 			f.removeLocked(e.dir, e.name, &done)
+		} else {
+			f.nodes[out.NodeId].foundLocked(in.NodeId, name)
 		}
 	}
 	return st

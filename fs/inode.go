@@ -34,7 +34,7 @@ type inode struct {
 	kind  kind // of the objects in a directory, or of the object; nil for the root and proc
 
 	names []name // where it is; a directory has one, the root and what was removed none
-	last  string // the last name it had, for those who look at an object that is still open
+	last  string // the last path it had, for those who look at an object that is still open
 
 	entries map[string]*inode // of a directory
 	subdirs uint32            // of those, the directories
@@ -53,9 +53,10 @@ type inode struct {
 	// times of what has no object
 	atime, mtime, ctime time.Time
 
-	nodes   int            // node ids that the kernel holds
-	current *node          // the one that a LOOKUP may return, if there is one
-	views   map[view]*node // likewise for each view
+	nodes   int                // node ids that the kernel holds
+	current *node              // the one that a LOOKUP may return, if there is one
+	views   map[view]*node     // likewise for each view
+	viewed  map[*node]struct{} // all of those ids that are of views
 }
 
 // name is an entry of a directory.
@@ -85,10 +86,20 @@ type node struct {
 	inode   *inode
 	view    view
 	nlookup uint64
-	tid     uint32 // the thread that looked it up first
-	shared  bool   // another one did too
-	hot     bool   // it was opened for writing
+	found   []foundName // of a view: where it was looked up
+	tid     uint32      // the thread that looked it up first
+	shared  bool        // another one did too
+	hot     bool        // it was opened for writing
 }
+
+// foundName is a name that the kernel knows a node by.
+type foundName struct {
+	dir  uint64 // the node of the directory
+	name string
+}
+
+// maxFound is how many names of a node of a view are known; more would have to be spelled or linked otherwise.
+const maxFound = 4
 
 // A second walk follows at once unless its thread was killed in between. What is older than retryAge is forgotten when there are retryMany. (At once is some ten seconds
 // where thousands of threads open one name: each of their LOOKUPs makes the kernel drop what the others found.)
@@ -126,7 +137,38 @@ func (f *FS) newNodeLocked(i *inode, v view, tid uint32) *node {
 	n := &node{id: f.lastID, inode: i, view: v, tid: tid}
 	f.nodes[n.id] = n
 	i.nodes++
+	if v != nil {
+		if i.viewed == nil {
+			i.viewed = make(map[*node]struct{})
+		}
+		i.viewed[n] = struct{}{}
+	}
 	return n
+}
+
+// foundLocked notes where a node of a view was found.
+func (n *node) foundLocked(dir uint64, name string) {
+	if at := (foundName{dir, name}); n.view != nil && len(n.found) < maxFound && !slices.Contains(n.found, at) {
+		n.found = append(n.found, at)
+	}
+}
+
+// forgetViewsLocked makes the kernel forget the names of views of an object that is removed. It drops those of an object itself when it has removed them, but of these it
+// does not know, and would keep them, and with them the object, for as long as it has memory.
+func (f *FS) forgetViewsLocked(i *inode) {
+	var found []foundName
+	for n := range i.viewed {
+		found = append(found, n.found...)
+	}
+	if len(found) == 0 || f.conn == nil {
+		return
+	}
+	c := f.conn
+	c.Background(func() { // since it waits for the lock of the directory, which is held by him who removes
+		for _, at := range found {
+			c.NotifyInvalEntry(at.dir, at.name)
+		}
+	})
 }
 
 // currentLocked is the node that a LOOKUP of the view may return; nil if there is none.
@@ -218,6 +260,7 @@ func (f *FS) Forget(nodeid, nlookup uint64) {
 	}
 	i := n.inode
 	delete(f.nodes, nodeid)
+	delete(i.viewed, n)
 	i.retireLocked(n)
 	i.nodes--
 	f.dropLocked(i)
@@ -267,7 +310,7 @@ func (f *FS) unlinkLocked(dir *inode, n string) {
 	if last > 0 {
 		f.inodes--
 	}
-	i.last = n
+	i.last = dir.pathLocked() + "/" + n
 	if i.isDir() {
 		dir.subdirs--
 	}
@@ -281,6 +324,7 @@ func (f *FS) removeLocked(dir *inode, n string, done *ipc.Completions) {
 	i.changeLocked(f.now())
 	if i.object != nil && len(i.names) == 0 {
 		i.object.unlinked(done)
+		f.forgetViewsLocked(i)
 	}
 	f.dropLocked(i)
 }
@@ -312,7 +356,7 @@ func (i *inode) changeLocked(now time.Time) {
 	i.ctime = now
 }
 
-// pathLocked is where i is in the tree, one of its names if it has several, with " (deleted)" behind its last one when it has none. Of a path longer than
+// pathLocked is where i is in the tree, one of its paths if it has several, with " (deleted)" behind its last one when it has none. Of a path longer than
 // PATH_MAX only the end is told, behind "...".
 func (i *inode) pathLocked() string {
 	switch {

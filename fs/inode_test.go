@@ -191,7 +191,7 @@ func TestForgetDropsWhatHasNoName(t *testing.T) {
 	if attr.Nlink != 0 {
 		t.Errorf("nlink %d, want 0", attr.Nlink)
 	}
-	if got := string(f.procTable(f.kinds[0])()()); !strings.Contains(got, ` p\040(deleted)`) {
+	if got := string(f.procTable(f.kinds[0])()()); !strings.Contains(got, ` pipes/p\040(deleted)`) {
 		t.Errorf("proc/pipes does not show what is still known:\n%s", got)
 	}
 	f.Forget(n, 1)

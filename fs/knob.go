@@ -68,7 +68,7 @@ func (k *knob) open(op operation, _ *fuse.OpenIn) {
 		op.fail(err)
 		return
 	}
-	op.replyOpen(opened{file: &knobFile{t, k}, flags: textFlags})
+	op.replyOpen(opened{file: &knobFile{textFile: t, knob: k}, flags: textFlags})
 }
 
 // truncate does nothing, as with the kernel's.
@@ -78,11 +78,18 @@ func (*knob) truncate(uint64) fuse.Status { return fuse.OK }
 type knobFile struct {
 	*textFile
 	knob *knob
+	pos  uint64 // where the next append is; the thread that handles the requests owns it
 }
 
-// write sets the limit. What does not begin at the beginning of the file is ignored (kernel.sysctl_writes_strict).
+// write sets the limit. What does not begin at the beginning of the file is ignored (kernel.sysctl_writes_strict). Where an append begins in the kernel's file is not
+// told by FUSE: at what was written to this open file before.
 func (k *knobFile) write(op operation, in *fuse.WriteIn, data []byte) {
-	if in.Offset > 0 && in.Flags&syscall.O_APPEND == 0 {
+	pos := in.Offset
+	if in.Flags&syscall.O_APPEND != 0 {
+		pos = k.pos
+	}
+	k.pos = pos + uint64(len(data))
+	if pos > 0 {
 		op.replyWrite(len(data))
 		return
 	}
@@ -101,16 +108,22 @@ func (k *knobFile) write(op operation, in *fuse.WriteIn, data []byte) {
 	op.replyWrite(used)
 }
 
-// maxKnob is how long the text of a number may be (kernel/sysctl.c:TMPBUFLEN).
-const maxKnob = 21
+// Of what is written, maxKnobText bytes are looked at, and a number has fewer digits than maxKnob (kernel/sysctl.c:TMPBUFLEN).
+const (
+	maxKnobText = 4095
+	maxKnob     = 21
+)
 
 // parseKnob reads the number at the beginning of s as proc_dointvec does (kernel/sysctl.c:proc_get_long), and says how much of s that took: the blanks around it belong to it,
 // what comes after them is ignored. EINVAL if s does not begin with a number, in the notation of C.
 func parseKnob(s string, signed bool) (n uint64, used int, err error) {
-	const leading, trailing = " \t\n\v\f\r", " \t\n"
-	word := strings.TrimLeft(s, leading)
-	if end := strings.IndexAny(word, trailing); end >= 0 {
-		word = word[:end]
+	const blanks, ends = " \t\n\v\f\r", " \t\n"
+	length := len(s)
+	s = s[:min(length, maxKnobText)]
+	word := strings.TrimLeft(s, blanks)
+	rest := ""
+	if end := strings.IndexAny(word, ends); end >= 0 {
+		word, rest = word[:end], word[end:]
 	}
 	digits := word
 	if signed {
@@ -124,9 +137,8 @@ func parseKnob(s string, signed bool) (n uint64, used int, err error) {
 		base = 8
 	}
 	n, err = strconv.ParseUint(digits, base, 64)
-	if err != nil || len(word) > maxKnob || n > 0 && word[0] == '-' {
+	if err != nil || len(word) >= maxKnob || n > 0 && word[0] == '-' {
 		return 0, 0, syscall.EINVAL
 	}
-	used = len(s) - len(strings.TrimLeft(s[strings.Index(s, word)+len(word):], trailing))
-	return n, used, nil
+	return n, length - len(strings.TrimLeft(rest, blanks)), nil
 }

@@ -23,7 +23,8 @@ func TestParseKnob(t *testing.T) {
 		{"", true, 0, -1}, {"\n", true, 0, -1}, {"abc", true, 0, -1}, {"12abc", true, 0, -1}, {"1.5", true, 0, -1}, {"+5", true, 0, -1}, {"08", true, 0, -1},
 		{"0x", true, 0, -1}, {"0b11", true, 0, -1}, {"1_000", true, 0, -1}, {"12\r\n", true, 0, -1}, {"12\x00", true, 0, -1},
 		{"18446744073709551615", false, 1<<64 - 1, 20}, {"18446744073709551616", false, 0, -1}, {strings.Repeat("0", 30) + "7", true, 0, -1},
-		{"1" + strings.Repeat(" ", 100), true, 1, 101},
+		{"1" + strings.Repeat(" ", 100), true, 1, 101}, {"4100 \v", true, 4100, 6}, {strings.Repeat("0", 20) + "7", true, 0, -1}, {strings.Repeat("0", 19) + "7", true, 7, 20},
+		{strings.Repeat(" ", 4095) + "7", true, 0, -1}, {strings.Repeat(" ", 4094) + "78", true, 7, 4096}, {"1 " + strings.Repeat("1", 7998), true, 1, 3907},
 	} {
 		n, used, err := parseKnob(c.s, c.signed)
 		switch {

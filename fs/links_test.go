@@ -38,7 +38,7 @@ func TestHardLinks(t *testing.T) {
 		t.Fatalf("left is inode %d with %d links, path %q", left.Ino, left.Nlink, f.nodes[left.NodeId].inode.pathLocked())
 	}
 	f.want("UNLINK of the last name", f.unlink(d.NodeId, "b"), fuse.OK)
-	if got := f.nodes[left.NodeId].inode.pathLocked(); got != "b (deleted)" {
+	if got := f.nodes[left.NodeId].inode.pathLocked(); got != "pipes/d/b (deleted)" {
 		t.Fatalf("path %q", got)
 	}
 }

@@ -362,6 +362,23 @@ func (c *Conn) NotifyPoll(kh uint64) {
 	_ = c.write(bytesOf(&n)) // an open file that is gone needs no wake-up
 }
 
+// NotifyInvalEntry makes the kernel forget the name in the directory with node id parent (FUSE_NOTIFY_INVAL_ENTRY). It waits for the lock of the directory in the
+// kernel, so it must not be called on the thread that answers who holds that (see Background).
+func (c *Conn) NotifyInvalEntry(parent uint64, name string) {
+	const notifyInvalEntry = 3
+	n := struct {
+		fuse.OutHeader
+		Parent  uint64
+		NameLen uint32
+		Flags   uint32
+	}{fuse.OutHeader{Status: notifyInvalEntry}, parent, uint32(len(name)), 0}
+	n.Length = uint32(unsafe.Sizeof(n)) + uint32(len(name)) + 1
+	if c.opts.Debug {
+		c.opts.Logger.Printf("tx 0:     NOTIFY_INVAL_ENTRY {parent %d, %q}", parent, name)
+	}
+	_ = c.write(bytesOf(&n), append([]byte(name), 0)) // what the kernel does not know it need not forget
+}
+
 // write sends one answer or notification. errGone means that nobody waits for it any more.
 func (c *Conn) write(parts ...[]byte) error {
 	_, err := unix.Writev(c.fd, parts)

@@ -33,7 +33,7 @@ func (p *Pipe) allocLocked(c ipc.Caller) syscall.Errno {
 }
 
 // above says whether pages are more than a limit that 0 turns off.
-func above(pages int, limit uint) bool { return limit != 0 && pages > int(limit) }
+func above(pages int, limit uint) bool { return limit != 0 && uint(pages) > limit }
 
 // capacityLocked is max_usage, or what is asked for while nobody has the pipe open.
 func (p *Pipe) capacityLocked() int {
