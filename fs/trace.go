@@ -81,6 +81,7 @@ type event struct {
 	err  error
 
 	from, to string // what it was done to, and what that became
+	was      string // from, or what it was before it was removed
 	uid      uint32 // who owns it
 	line     string
 }
@@ -91,7 +92,10 @@ func (e *event) look() {
 		e.fs.mu.Lock()
 		defer e.fs.mu.Unlock()
 		e.from, e.to = e.pathsLocked()
-		e.uid = e.inode.perm.UID
+		e.was, e.uid = e.from, e.inode.perm.UID
+		if len(e.inode.names) == 0 && e.inode.last != "" {
+			e.was = e.inode.last
+		}
 	}
 }
 
@@ -164,7 +168,7 @@ func (t *traceFile) wants(e *event) bool {
 		return true
 	}
 	e.look()
-	return (t.uid == 0 || t.uid == e.uid) && (t.pattern == "" || t.matches(e.from) || t.matches(e.to))
+	return (t.uid == 0 || t.uid == e.uid) && (t.pattern == "" || t.matches(e.was) || t.matches(e.to))
 }
 
 // matches says whether the pattern is for a path or a directory above it.
