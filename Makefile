@@ -16,7 +16,8 @@ LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # What is installed if it is missing, as COMMAND:DEBIAN-PACKAGE. `make run` as an ordinary user needs fusermount3; the tests need all.
 RUN_TOOLS  := fusermount3:fuse3 sha256sum:coreutils tar:tar
 TEST_TOOLS := $(RUN_TOOLS) cc:gcc python3:python3 node:nodejs bash:bash gzip:gzip awk:mawk socat:socat pv:pv xxd:xxd setfattr:attr \
-              fuser:psmisc pkill:procps setpriv:util-linux unshare:util-linux mountpoint:util-linux mount:mount pg_ctlcluster:postgresql
+              fuser:psmisc pkill:procps setpriv:util-linux unshare:util-linux ipcs:util-linux lsipc:util-linux mountpoint:util-linux mount:mount pg_ctlcluster:postgresql \
+              tmux:tmux promtool:prometheus groff:groff-base
 BENCH_TOOLS := cc:gcc redis-server:redis-server
 
 # Each run of the tests has a limit of its own, so that nothing can hang.
@@ -117,8 +118,8 @@ tools: # install the missing ones of TOOLS
 	case "$$missing" in *postgresql*) : without a server of its own that the package would make and start; \
 		echo 'create_main_cluster = false' | $$sudo install -D -m 644 /dev/stdin /etc/postgresql-common/createcluster.d/no-main-cluster.conf;; esac; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
-	case "$$missing" in *redis-server*) : the package starts a server, which the bench does not need; \
-		if [ -d /run/systemd/system ]; then $$sudo systemctl disable --now -q redis-server; fi;; esac
+	for server in redis-server prometheus; do case "$$missing" in *" $$server"*) : the package starts a server, and only its tools are needed; \
+		if [ -d /run/systemd/system ]; then $$sudo systemctl disable --now -q $$server; fi;; esac; done
 
 .PHONY: install
 install: build ## install into $(PREFIX): bin/, share/man, and completions for bash, zsh and fish
