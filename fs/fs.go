@@ -47,7 +47,7 @@ type FS struct {
 	msgq    *msgqKind
 	metrics map[string]*metrics // by kind
 	traces  traces
-	writers writers
+	writers *writers
 	conn    *conn.Conn             // set by Connected; nil in tests without one
 	dev     atomic.Pointer[string] // the device of the mount, as /proc/PID/maps names it; nil if it is not known
 
@@ -76,7 +76,8 @@ func New(ns *ipc.Namespace, opts Options) *FS {
 	for _, k := range f.kinds {
 		f.metrics[k.name()] = newMetrics()
 	}
-	f.traces.fs = f
+	f.traces.commands.name = "comm"
+	f.writers = newWriters()
 	owner := ipc.Perm{UID: opts.OwnerUID, GID: opts.OwnerGID}
 	f.root = f.newInodeLocked(nil, typeDir, withMode(owner, 0o555))
 	f.root.fixed = true
@@ -118,7 +119,8 @@ func (f *FS) Mounted(dev uint64) {
 // giving memory back.
 func (f *FS) Close() error {
 	f.conn = nil // so that all is done when we return
-	f.writers.close()
+	f.writers.calls.close()
+	f.traces.close()
 	for fh, h := range f.handles.removeAll() {
 		h.release(fh)
 	}

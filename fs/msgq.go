@@ -230,7 +230,7 @@ func (p *msgqFile) write(op operation, in *fuse.WriteIn, data []byte) {
 func (p *msgqFile) sendLater(x *msgqSend) {
 	x.call.Later(
 		func(gaveUp func() bool) {
-			x.op.Piece = new(writers).goesOnLater(x.call.Header.Pid, len(x.op.Data), gaveUp)
+			x.op.Piece = newWriters().goesOnLater(x.call.Header.Pid, len(x.op.Data), gaveUp)
 		},
 		x,
 		func() func() {

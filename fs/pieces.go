@@ -3,7 +3,6 @@ package fs
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"runtime"
 	"slices"
 	"strconv"
@@ -21,13 +20,13 @@ const maxPages = 256
 
 // writers looks at the threads that write. The thread that handles the requests owns it.
 type writers struct {
-	seen [16]struct { // by thread, as many as there is room for
-		tid uint32 // 0: none
-		fd  int    // its /proc/TID/syscall
-	}
-	text [256]byte
-	iov  []unix.Iovec
+	calls taskFiles // /proc/TID/syscall
+	text  [256]byte
+	iov   []unix.Iovec
 }
+
+// newWriters makes one.
+func newWriters() *writers { return &writers{calls: taskFiles{name: "syscall"}} }
 
 // errAwake is that a thread cannot be looked at yet, since it has sent its request and does not sleep, which it is about to, if it gets a processor.
 var errAwake = errors.New("the thread does not sleep yet")
@@ -45,7 +44,7 @@ func (w *writers) goesOn(tid uint32, n int) (bool, error) {
 
 // goesOnLater waits until it is known whether the write(2) goes on, or gaveUp says that nobody wants to know any more. It is for a table of one thread's own.
 func (w *writers) goesOnLater(tid uint32, n int, gaveUp func() bool) bool {
-	defer w.close()
+	defer w.calls.close()
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
 		goesOn, err := w.goesOn(tid, n)
 		if err == nil || gaveUp() {
@@ -88,21 +87,8 @@ const patienceForSleep = 20
 
 // syscall is the number and the arguments of the system call in which the thread is, -1 if that cannot be seen. The error is errAwake.
 func (w *writers) syscall(tid uint32) (number int, args [6]uint64, err error) {
-	s := &w.seen[tid%uint32(len(w.seen))]
 	for range patienceForSleep {
-		n := 0
-		err = unix.ESRCH
-		if s.tid == tid {
-			n, err = unix.Pread(s.fd, w.text[:], 0)
-		}
-		if err == unix.ESRCH { // nobody was looked at here, or a thread that is gone and whose number this one has got
-			w.forget(s.tid)
-			var fd int
-			if fd, err = unix.Open(fmt.Sprintf("/proc/%d/syscall", tid), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
-				s.tid, s.fd = tid, fd
-				n, err = unix.Pread(fd, w.text[:], 0)
-			}
-		}
+		n, err := w.calls.read(tid, w.text[:])
 		if err != nil || n == 0 {
 			return -1, args, nil
 		}
@@ -117,19 +103,4 @@ func (w *writers) syscall(tid uint32) (number int, args [6]uint64, err error) {
 		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 	return -1, args, errAwake
-}
-
-// forget closes what is open of a thread.
-func (w *writers) forget(tid uint32) {
-	if s := &w.seen[tid%uint32(len(w.seen))]; tid != 0 && s.tid == tid {
-		_ = unix.Close(s.fd)
-		s.tid = 0
-	}
-}
-
-// close closes all.
-func (w *writers) close() {
-	for _, s := range w.seen {
-		w.forget(s.tid)
-	}
 }

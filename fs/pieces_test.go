@@ -34,8 +34,8 @@ func TestGoesOn(t *testing.T) {
 		}
 	}()
 	thread := <-tid
-	var w writers
-	defer w.close()
+	w := newWriters()
+	defer w.calls.close()
 	for { // until it has got there
 		if goesOn, err := w.goesOn(thread, 256); goesOn && err == nil {
 			break
@@ -68,11 +68,11 @@ func TestGoesOnLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := 0
-	if new(writers).goesOnLater(pid, 256, func() bool { asked++; return asked == 3 }) || asked != 3 {
+	if newWriters().goesOnLater(pid, 256, func() bool { asked++; return asked == 3 }) || asked != 3 {
 		t.Errorf("it does what it does not, or was asked %d times", asked)
 	}
 	asked = 0
-	goesOn := new(writers).goesOnLater(pid, 256, func() bool {
+	goesOn := newWriters().goesOnLater(pid, 256, func() bool {
 		asked++
 		_ = hog.Process.Kill()
 		return false

@@ -27,12 +27,33 @@ const traceDelay = 5 * time.Millisecond
 
 // traces are the open files of proc/trace.
 type traces struct {
-	fs      *FS
 	readers atomic.Pointer[[]*traceFile] // nil or empty if there are none; a slice is never changed
 
 	mu      sync.Mutex // held while readers is replaced
 	traced  atomic.Uint64
 	dropped atomic.Uint64
+
+	asking   sync.Mutex // guards commands; a leaf
+	commands taskFiles  // /proc/PID/comm
+}
+
+// appendCommand appends the command that a process runs, escaped; "-" if it is gone or not known.
+func (t *traces) appendCommand(b []byte, pid uint32) []byte {
+	var name [64]byte
+	t.asking.Lock()
+	n, err := t.commands.read(pid, name[:])
+	t.asking.Unlock()
+	if err != nil || pid == 0 {
+		return append(b, '-')
+	}
+	return append(b, escapeName(string(bytes.TrimSuffix(name[:n], []byte{'\n'})))...)
+}
+
+// close gives back what was kept open to ask for commands.
+func (t *traces) close() {
+	t.asking.Lock()
+	defer t.asking.Unlock()
+	t.commands.close()
 }
 
 // add tells the readers of an operation that ended. It costs a look at a pointer if there are none.
@@ -83,7 +104,7 @@ type event struct {
 	from, to string // what it was done to, and what that became
 	was      string // from, or what it was before it was removed
 	uid      uint32 // who owns it
-	line     string
+	line     []byte
 }
 
 // look finds out what the operation was done to.
@@ -100,23 +121,34 @@ func (e *event) look() {
 }
 
 // text is the line of the event.
-func (e *event) text() string {
-	if e.line != "" {
+func (e *event) text() []byte {
+	if e.line != nil {
 		return e.line
 	}
 	e.look()
-	path, bytes, result := escapeName(withView(e.from, e.view)), "-", "ok"
-	if e.to != "" {
-		path += "->" + escapeName(e.to)
-	}
-	if e.err != nil {
-		result = errnoName(e.err)
-	} else if e.n != noBytes {
-		bytes = strconv.Itoa(e.n)
-	}
+	b := make([]byte, 0, 128)
 	pid := processOf(&e.call.Header).PID
-	e.line = fmt.Sprintf("%s %7d %-15s %-11s %s %s %s %.6f\n",
-		stamp(e.begun), pid, commandOf(pid), opcodes[e.call.Header.Opcode], path, bytes, result, e.took.Seconds())
+	b = appendStamp(b, e.begun)
+	b = append(b, ' ')
+	b = strconv.AppendUint(b, uint64(pid), 10)
+	b = append(b, ' ')
+	b = e.fs.traces.appendCommand(b, pid)
+	b = append(append(append(b, ' '), opcodes[e.call.Header.Opcode]...), ' ')
+	b = append(b, escapeName(withView(e.from, e.view))...)
+	if e.to != "" {
+		b = append(append(b, "->"...), escapeName(e.to)...)
+	}
+	b = append(b, ' ')
+	switch {
+	case e.err != nil:
+		b = append(append(b, "- "...), errnoName(e.err)...)
+	case e.n == noBytes:
+		b = append(b, "- ok"...)
+	default:
+		b = append(strconv.AppendInt(b, int64(e.n), 10), " ok"...)
+	}
+	b = strconv.AppendFloat(append(b, ' '), e.took.Seconds(), 'f', 6, 64)
+	e.line = append(b, '\n')
 	return e.line
 }
 
@@ -192,7 +224,7 @@ func (t *traceFile) add(e *event) {
 	t.fs.traces.traced.Add(1)
 	t.tellLossLocked()
 	t.lines = append(t.lines, line...)
-	if t.waking == nil {
+	if t.waking == nil && (len(t.reads) > 0 || t.polling.Waiting()) {
 		t.waking = time.AfterFunc(traceDelay, t.wake)
 	}
 }

@@ -59,9 +59,9 @@ func TestTraceLines(t *testing.T) {
 		op.end(c.n, c.err)
 	}
 	want := []string{
-		`1000.000000       0 -               WRITE       msgq/a\040b 7 ok 0.001500` + "\n",
-		`1000.001500       0 -               READ        msgq/a\040b - EAGAIN 0.001500` + "\n",
-		`1000.003000       0 -               OPEN        pipes/p - ok 0.001500` + "\n",
+		`1000.000000 0 - WRITE msgq/a\040b 7 ok 0.001500` + "\n",
+		`1000.001500 0 - READ msgq/a\040b - EAGAIN 0.001500` + "\n",
+		`1000.003000 0 - OPEN pipes/p - ok 0.001500` + "\n",
 	}
 	if got := strings.Join(all.readAll(1<<20), ""); got != strings.Join(want, "") {
 		t.Errorf("all:\n%swant\n%s", got, strings.Join(want, ""))
@@ -83,7 +83,7 @@ func TestTraceRoom(t *testing.T) {
 	f := newTree(t, 0)
 	p := f.made(f.pipes(), "p")
 	tr := f.traceOf("", 0)
-	const events = 20000
+	const events = 40000
 	for range events {
 		op := f.operationOn(p, opWRITE)
 		op.end(1, nil)

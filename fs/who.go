@@ -120,7 +120,15 @@ func modeOf(flags uint32) string {
 }
 
 // stamp is a time in seconds since 1970, to the microsecond.
-func stamp(t time.Time) string { return fmt.Sprintf("%d.%06d", t.Unix(), t.Nanosecond()/1000) }
+func stamp(t time.Time) string { return string(appendStamp(nil, t)) }
+
+// appendStamp appends a stamp.
+func appendStamp(b []byte, t time.Time) []byte {
+	micros := t.UnixMicro()
+	b = append(strconv.AppendInt(b, micros/1e6, 10), '.')
+	rest := strconv.AppendInt(nil, 1e6+micros%1e6, 10) // with a 1 before it, for the zeros
+	return append(b, rest[1:]...)
+}
 
 // commands are the names of processes, each asked for once.
 type commands map[uint32]string
