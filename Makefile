@@ -114,10 +114,10 @@ tools: # install the missing ones of TOOLS
 	[ -n "$$missing" ] || exit 0; \
 	echo "== installing:$$missing"; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	$$sudo apt-get update -qq; \
+	$$sudo apt-get update -qq; : RUNLEVEL=1 lets no package start a server; \
 	case "$$missing" in *postgresql*) : without a server of its own that the package would make and start; \
 		echo 'create_main_cluster = false' | $$sudo install -D -m 644 /dev/stdin /etc/postgresql-common/createcluster.d/no-main-cluster.conf;; esac; \
-	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $$missing > /dev/null; \
 	for server in redis-server prometheus; do case "$$missing" in *" $$server"*) : the package starts a server, and only its tools are needed; \
 		if [ -d /run/systemd/system ]; then $$sudo systemctl disable --now -q $$server; fi;; esac; done
 

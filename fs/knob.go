@@ -88,8 +88,8 @@ func (k *knobFile) write(op operation, in *fuse.WriteIn, data []byte) {
 	if in.Flags&syscall.O_APPEND != 0 {
 		pos = k.pos
 	}
-	k.pos = pos + uint64(len(data))
 	if pos > 0 {
+		k.pos = pos + uint64(len(data))
 		op.replyWrite(len(data))
 		return
 	}
@@ -105,6 +105,7 @@ func (k *knobFile) write(op operation, in *fuse.WriteIn, data []byte) {
 		op.fail(err)
 		return
 	}
+	k.pos = uint64(used)
 	op.replyWrite(used)
 }
 

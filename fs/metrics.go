@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,7 @@ func metric(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	descObjects    = metric("objects", "Objects that exist.", "kind")
+	descIDs        = metric("ids", "Objects that count for msgmni and shmmni: not a queue that was removed and is still open.", "kind")
 	descBytes      = metric("object_bytes", "Bytes that the objects hold.", "kind")
 	descFiles      = metric("open_files", "Open files of objects.", "kind")
 	descWaiters    = metric("waiters", "Operations that wait now.", "kind", "operation")
@@ -185,6 +187,8 @@ func (f *FS) collectLimits(gauge func(d *prometheus.Desc, v float64, labels ...s
 	f.mu.Lock()
 	inodes, targets := f.inodes, f.targets
 	f.mu.Unlock()
+	gauge(descIDs, float64(f.msgq.store.InUse()), f.msgq.name())
+	gauge(descIDs, float64(shm.Segments), f.shm.name())
 	gauge(descArenaLimit, float64(arena.Limit)*page.Size)
 	gauge(descArenaUsed, float64(arena.InUse)*page.Size)
 	gauge(descArenaIdle, float64(arena.Warm)*page.Size)
@@ -198,6 +202,10 @@ func (f *FS) collectLimits(gauge func(d *prometheus.Desc, v float64, labels ...s
 
 // collect tells what was counted of a kind. An operation that never was is left out.
 func (m *metrics) collect(out chan<- prometheus.Metric, kind string) {
+	// An operation is counted before its error is, and so what failed is read first: no more fail than there were.
+	for x, n := range m.failures() {
+		out <- prometheus.MustNewConstMetric(descErrors, prometheus.CounterValue, float64(n), kind, x.operation, x.errno)
+	}
 	for opcode, l := range m.operations {
 		if l != nil && opcode != opRENAME2 {
 			l.collect(out, kind, opcodes[uint32(opcode)])
@@ -206,11 +214,13 @@ func (m *metrics) collect(out chan<- prometheus.Metric, kind string) {
 	for direction, opcode := range map[string]int{"read": opREAD, "write": opWRITE} {
 		out <- prometheus.MustNewConstMetric(descMoved, prometheus.CounterValue, float64(m.operations[opcode].bytes.Load()), kind, direction)
 	}
+}
+
+// failures returns how often operations failed.
+func (m *metrics) failures() map[failure]uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for x, n := range m.errors {
-		out <- prometheus.MustNewConstMetric(descErrors, prometheus.CounterValue, float64(n), kind, x.operation, x.errno)
-	}
+	return maps.Clone(m.errors)
 }
 
 // collect tells of one operation of one kind.

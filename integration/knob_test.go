@@ -167,6 +167,12 @@ func knobTries() (list []knobTry) {
 			c.write("77")
 			c.write("78\n")
 		}},
+		knobTry{"O_APPEND of what fails, and of what does not", func(c *knobCalls) {
+			c.open(unix.O_WRONLY | unix.O_APPEND)
+			c.write("x")
+			c.write("9")
+			c.write("10")
+		}},
 		knobTry{"O_TRUNC", func(c *knobCalls) {
 			c.open(unix.O_WRONLY | unix.O_TRUNC)
 			c.write("79\n")

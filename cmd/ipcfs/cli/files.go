@@ -75,7 +75,9 @@ is still in use and has no name any more, and - if it never had one.
   sys/fs/NAME            pipe-max-size, pipe-user-pages-soft and pipe-user-pages-hard
 
 The files of sys are limits. Who has mounted, and root, can write them; a new limit acts at
-once, on what is done from then on. The columns that all kinds have:
+once, on what is done from then on. (With passthrough a shmmax that was lowered so does not
+hold write(2), which the kernel does itself, but ftruncate(2) and fallocate(2).) shmall can be
+no less than what segments hold. The columns that all kinds have:
 
   ino                    the inode number
   perms, uid, gid        mode in octal, and owner

@@ -70,10 +70,10 @@ const metricPrefix = "ipcfs_"
 
 // limits are all of them, those that lsipc(1) has too with its words.
 var limits = []limit{
-	{resource: "MSGMNI", description: "Number of message queues", from: "kernel/msgmni", used: `ipcfs_objects{kind="msgq"}`, per: 1},
+	{resource: "MSGMNI", description: "Number of message queues", from: "kernel/msgmni", used: `ipcfs_ids{kind="msgq"}`, per: 1},
 	{resource: "MSGMAX", description: "Max size of message (bytes)", from: "kernel/msgmax", size: true},
 	{resource: "MSGMNB", description: "Default max size of queue (bytes)", from: "kernel/msgmnb", size: true},
-	{resource: "SHMMNI", description: "Shared memory segments", from: "kernel/shmmni", used: `ipcfs_objects{kind="shm"}`, per: 1},
+	{resource: "SHMMNI", description: "Shared memory segments", from: "kernel/shmmni", used: `ipcfs_ids{kind="shm"}`, per: 1},
 	{resource: "SHMALL", description: "Shared memory pages", from: "kernel/shmall", used: "ipcfs_shm_used_bytes", per: page.Size},
 	{resource: "SHMMAX", description: "Max size of shared memory segment (bytes)", from: "kernel/shmmax", size: true},
 	{resource: "PIPEMAX", description: "Max size of pipe of a user without privilege (bytes)", from: "fs/pipe-max-size", size: true},

@@ -68,7 +68,7 @@ func TestReadLimitsErrors(t *testing.T) {
 	m := fixture(t)
 	for _, c := range []struct{ file, text, want string }{
 		{"proc/sys/kernel/msgmax", "many\n", m.Path("proc/sys/kernel/msgmax") + `: "many\n" is not a number`},
-		{"proc/metrics", "ipcfs_objects{kind=\"msgq\"} 1\n", m.Path("proc/metrics") + `: there is no ipcfs_objects{kind="shm"}; 'ipcfs version' should be that of the daemon`},
+		{"proc/metrics", "ipcfs_ids{kind=\"msgq\"} 1\n", m.Path("proc/metrics") + `: there is no ipcfs_ids{kind="shm"}; 'ipcfs version' should be that of the daemon`},
 	} {
 		if err := os.WriteFile(m.Path(c.file), []byte(c.text), 0o644); err != nil {
 			t.Fatal(err)

@@ -36,11 +36,10 @@ var procFixture = map[string]string{
         20     111 sh              rw-s       1048576 shm/s
         20     555 -               r--s          4096 shm/s
 `,
-	"proc/metrics": `# HELP ipcfs_objects Objects that exist.
-# TYPE ipcfs_objects gauge
-ipcfs_objects{kind="msgq"} 1
-ipcfs_objects{kind="pipes"} 3
-ipcfs_objects{kind="shm"} 1024
+	"proc/metrics": `# HELP ipcfs_ids Objects that count for msgmni and shmmni.
+# TYPE ipcfs_ids gauge
+ipcfs_ids{kind="msgq"} 1
+ipcfs_ids{kind="shm"} 1024
 ipcfs_arena_limit_bytes 1.073741824e+09
 ipcfs_arena_used_bytes 8192
 ipcfs_inodes 12
