@@ -142,7 +142,7 @@ func (m *mount) promtool(t testing.TB) {
 
 // metricNames are all that proc/metrics tells of: a scrape of a mount on which nothing was done has those that are no counters of operations.
 var metricNames = []string{
-	"arena_idle_bytes", "arena_limit_bytes", "arena_used_bytes", "inodes", "inodes_limit", "object_bytes", "objects", "open_files", "shm_limit_bytes", "shm_used_bytes",
+	"arena_idle_bytes", "arena_limit_bytes", "arena_used_bytes", "ids", "inodes", "inodes_limit", "object_bytes", "objects", "open_files", "shm_limit_bytes", "shm_used_bytes",
 	"symlink_bytes", "symlink_limit_bytes", "trace_dropped_total", "trace_events_total", "trace_readers", "transferred_bytes_total", "waiters",
 }
 
