@@ -8,8 +8,12 @@
 //	FS.mu            the tree and the inode table
 //	  handles.mu     the open files
 //	  locks of objects
+//	metrics.mu, traces.mu, traces.asking, traceFile.mu: leaves
 //
 // No lock is held while a call is answered.
+//
+// What is told of the objects (proc, extended attributes) is made of two things only: the numbers that an object gives of itself (object.values, columns.go) and the
+// requests to it (operation.go).
 package fs
 
 import (

@@ -183,7 +183,7 @@ func (*traceNode) truncate(uint64) fuse.Status { return fuse.OK }
 type traceFile struct {
 	fs      *FS
 	pattern string
-	uid     uint32 // whose objects are traced; 0 for all
+	uid     uint32 // whose objects and operations are traced; 0 for all
 
 	mu      sync.Mutex   // guards all below
 	lines   []byte       // what was not read yet
@@ -200,7 +200,7 @@ func (t *traceFile) wants(e *event) bool {
 		return true
 	}
 	e.look()
-	return (t.uid == 0 || t.uid == e.uid) && (t.pattern == "" || t.matches(e.was) || t.matches(e.to))
+	return (t.uid == 0 || t.uid == e.uid || t.uid == e.call.Header.Uid) && (t.pattern == "" || t.matches(e.was) || t.matches(e.to))
 }
 
 // matches says whether the pattern is for a path or a directory above it.
