@@ -86,6 +86,9 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	o := i.object
 	f.mu.Unlock()
 
+	if i.proc != nil && in.Valid&(fuse.FATTR_MODE|fuse.FATTR_UID|fuse.FATTR_GID) != 0 {
+		return fuse.EPERM // as for the kernel's own knobs
+	}
 	if size, ok := in.GetSize(); ok {
 		var st fuse.Status
 		switch {

@@ -42,34 +42,57 @@ func (u *use) meets() []need {
 	return list
 }
 
+// holders are the processes that can meet a need, in order.
+type holders map[need][]int64
+
+// add adds the process of a use.
+func (h holders) add(u *use) {
+	for _, n := range u.meets() {
+		h[n] = append(h[n], u.pid)
+	}
+}
+
+// sort puts them in order, each once.
+func (h holders) sort() {
+	for n, pids := range h {
+		slices.Sort(pids)
+		h[n] = slices.Compact(pids)
+	}
+}
+
+// but are those that can meet a need but one process. Mostly that is none of them, and nothing is copied: there may be thousands of both.
+func (h holders) but(n need, pid int64) []int64 {
+	pids := h[n]
+	if at, found := slices.BinarySearch(pids, pid); found {
+		return slices.Concat(pids[:at], pids[at+1:])
+	}
+	return pids
+}
+
 // findWaiters finds of each operation that waits the process that does, and the other processes that could end the wait.
 func findWaiters(uses []use, on processes) {
-	holders := make(map[need][]int64)
+	all, alive := make(holders), make(holders)
 	for i := range uses {
 		u := &uses[i]
-		for _, n := range u.meets() {
-			holders[n] = append(holders[n], u.pid)
+		all.add(u)
+		if u.command != "" {
+			alive.add(u)
 		}
 	}
-	for n, pids := range holders {
-		slices.Sort(pids)
-		holders[n] = slices.Compact(pids)
-	}
+	all.sort()
+	alive.sort()
 	for i := range uses {
 		u := &uses[i]
 		if u.wait == "" {
 			continue
 		}
 		u.waiter, u.waiterCommand = u.pid, u.command
-		if u.tid != u.pid && u.tid != 0 { // a further thread, or a process that got the file from the one that opened it
+		if u.tid != u.pid && u.tid != 0 { // a further thread
 			if pid, command, ok := on.of(u.tid); ok && pid != u.pid {
 				u.waiter, u.waiterCommand = pid, command
 			}
 		}
-		u.frees = holders[u.need()]
-		if at, found := slices.BinarySearch(u.frees, u.waiter); found {
-			u.frees = slices.Concat(u.frees[:at], u.frees[at+1:])
-		}
+		u.frees, u.alive = all.but(u.need(), u.waiter), alive.but(u.need(), u.waiter)
 	}
 }
 

@@ -33,7 +33,7 @@ mount; the others were given to 'ipcfs mount'.
 
   ipcfs limits DIR
   echo 64 > DIR/proc/sys/kernel/msgmni   # at most 64 queues
-  ipcfs limits --json DIR | jq '.limits[] | select(.used > .limit * 0.9)'`,
+  ipcfs limits --json DIR | jq '.limits[] | select(.limit and .used > .limit * 0.9)'`,
 		Args: func(_ *cobra.Command, args []string) error { return atMostOne(args) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, _, err := findMount(first(args))

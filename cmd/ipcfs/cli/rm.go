@@ -65,7 +65,7 @@ func removeObject(arg string) error {
 	case isDir:
 		return fmt.Errorf("%s is a directory; name the objects in it, or remove it with rmdir(1) when it is empty", arg)
 	}
-	err = retry(func() error { return unix.Unlink(arg) })
+	err = retry(func() error { return unix.Unlink(m.Path(inTree)) })
 	switch {
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%s may not be removed: permission denied; that takes the right to write to its directory", arg)
@@ -86,7 +86,7 @@ func lineForEach(cmd *cobra.Command, errs []error) error {
 	}
 	last := len(errs) - 1
 	for _, err := range errs[:last] {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v\n", cmd.CommandPath(), err)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", cmd.CommandPath(), oneLine(err))
 	}
 	return errs[last]
 }

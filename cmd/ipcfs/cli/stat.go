@@ -35,7 +35,10 @@ segment which processes map it.
   ipcfs stat DIR/pipes/p
   ipcfs stat --json DIR/msgq/jobs | jq '.messages'`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
+			if len(args) == 1 && args[0] == "" {
+				return usagef("the path is empty")
+			}
+			if len(args) != 1 {
 				return usagef("exactly one object is needed, %d given", len(args))
 			}
 			return nil

@@ -61,8 +61,11 @@ func (t target) check(arg string) error {
 	case top == ".":
 		return nil
 	case top == "proc":
-		return fmt.Errorf("%s is in proc, which tells of the objects and holds none; name one of %s", arg, strings.Join(inspect.Kinds, ", "))
+		return fmt.Errorf("%s is in proc, which tells of the objects and holds none; name an object in one of %s", arg, strings.Join(inspect.Kinds, ", "))
 	case !slices.Contains(inspect.Kinds, top):
+		if _, err := os.Lstat(t.mount.Path(top)); errors.Is(err, os.ErrNotExist) {
+			return targetError(arg, unix.ENOENT)
+		}
 		return fmt.Errorf("%s is of a kind that this command does not know; 'ipcfs version' should be that of the daemon", arg)
 	case isView(t.inTree):
 		queue, _, _ := strings.Cut(path.Base(t.inTree), ":")

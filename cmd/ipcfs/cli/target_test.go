@@ -98,17 +98,21 @@ func TestTargetObjects(t *testing.T) {
 
 // What no object can be is told by its name.
 func TestTargetCheck(t *testing.T) {
+	m := inspect.Mount{Dir: t.TempDir()}
+	if err := os.Mkdir(m.Path("processes"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for inTree, want := range map[string]string{
 		".": "", "pipes": "", "pipes/a": "", "msgq/sub/jobs": "", "pipes/a:b": "", "shm/x:7": "",
-		"proc":           "X is in proc, which tells of the objects and holds none; name one of pipes, shm, msgq",
-		"proc/pipes":     "X is in proc, which tells of the objects and holds none; name one of pipes, shm, msgq",
+		"proc":           "X is in proc, which tells of the objects and holds none; name an object in one of pipes, shm, msgq",
+		"proc/pipes":     "X is in proc, which tells of the objects and holds none; name an object in one of pipes, shm, msgq",
 		"msgq/jobs:7":    "X is a view of a queue; name the queue, jobs",
 		"msgq/d/j:peek":  "X is a view of a queue; name the queue, j",
-		"sem/a":          "X is of a kind that this command does not know; 'ipcfs version' should be that of the daemon",
+		"pipe/a":         "X does not exist",
 		"processes/pids": "X is of a kind that this command does not know; 'ipcfs version' should be that of the daemon",
 	} {
 		got := ""
-		if err := (target{inTree: inTree}).check("X"); err != nil {
+		if err := (target{mount: m, inTree: inTree}).check("X"); err != nil {
 			got = err.Error()
 		}
 		if got != want {
@@ -126,8 +130,8 @@ func TestFindTargetErrors(t *testing.T) {
 	t.Chdir(dir)
 	for path, want := range map[string]string{
 		".":           ". is not in a mount of ipcfs; 'findmnt -t fuse.ipcfs' lists them",
-		"missing":     "missing is not in a mount of ipcfs; 'findmnt -t fuse.ipcfs' lists them",
-		"missing/sub": "missing/sub: no such file or directory",
+		"missing":     "missing does not exist",
+		"missing/sub": "missing/sub does not exist",
 	} {
 		if _, err := findTarget(path); err == nil || err.Error() != want {
 			t.Errorf("%s: %v", path, err)

@@ -33,7 +33,7 @@ func newTrace() *cobra.Command {
 		Use:   "trace [flags] [PATH]",
 		Short: "Show the operations on objects as they end",
 		Long: `Show the operations on the object PATH, which need not exist yet, or on all below the directory
-PATH, as they end, a line for each: when it began, the thread that asked for it, what it was,
+PATH, as they end, a line for each: when it began, the process that asked for it, what it was,
 how many bytes it moved, how it ended, how long it took, and of what. Without PATH it is the
 directory where you are, if that is in a mount, or else the only mount there is. What the
 kernel does without asking the daemon is not seen, as reads and writes of a segment.

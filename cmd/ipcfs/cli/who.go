@@ -97,6 +97,7 @@ type use struct {
 	waiter        int64 // the process that waits: not always the one that opened the file; 0 if none does
 	waiterCommand string
 	frees         []int64 // other processes that could end the wait
+	alive         []int64 // of those, the ones that are there: a process that is gone may have left the file to another one
 }
 
 // situation is who has what open.
@@ -226,10 +227,10 @@ func (u use) cells(now time.Time) []string {
 	if u.wait != "" {
 		tid, since = strconv.FormatInt(u.tid, 10), ago(u.waited(now))
 		var pids []string
-		for _, pid := range u.frees[:min(len(u.frees), maxFor)] {
+		for _, pid := range u.alive[:min(len(u.alive), maxFor)] {
 			pids = append(pids, strconv.FormatInt(pid, 10))
 		}
-		if more := len(u.frees) - maxFor; more > 0 {
+		if more := len(u.alive) - maxFor; more > 0 {
 			pids = append(pids, fmt.Sprintf("+%d", more))
 		}
 		if len(pids) > 0 {
@@ -255,7 +256,7 @@ func (u use) fields() fields {
 	if u.wait == "" {
 		return append(f, field{"waits", nil})
 	}
-	waitsFor := u.frees
+	waitsFor := u.alive
 	if waitsFor == nil {
 		waitsFor = []int64{}
 	}

@@ -114,11 +114,11 @@ func TestWhoOfTwoMounts(t *testing.T) {
 
 // The column FOR does not grow without end.
 func TestWhoManyFor(t *testing.T) {
-	u := use{pid: 1, mode: "r", wait: "READ", tid: 1, frees: []int64{2, 3, 4, 5, 6}}
+	u := use{pid: 1, mode: "r", wait: "READ", tid: 1, alive: []int64{2, 3, 4, 5, 6}}
 	if got := u.cells(time.Unix(0, 0))[6]; got != "2,3,4,5,6" {
 		t.Error(got)
 	}
-	u.frees = append(u.frees, 7, 8)
+	u.alive = append(u.alive, 7, 8)
 	if got := u.cells(time.Unix(0, 0))[6]; got != "2,3,4,5,6,+2" {
 		t.Error(got)
 	}

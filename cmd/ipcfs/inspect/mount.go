@@ -28,26 +28,67 @@ func Find(path string) (m Mount, inTree string, err error) {
 	if err != nil {
 		return Mount{}, "", fmt.Errorf("%w; is a proc file system mounted on /proc?", err)
 	}
-	if path == "" {
-		if m, inTree, err = find(".", mounts); err == nil {
-			return m, inTree, nil
-		}
-		return only(mounts)
+	if path != "" {
+		return findThere(path, mounts)
 	}
-	return find(path, mounts)
+	if _, err := os.Getwd(); err != nil {
+		return Mount{}, "", errors.New("the working directory is gone; name a directory")
+	}
+	if m, inTree, err = findThere(".", mounts); err == nil {
+		return m, inTree, nil
+	}
+	return only(mounts)
+}
+
+// findThere is find for what is really there: another file system that is mounted on a directory of the tree is not in the tree.
+func findThere(path string, mounts []*mountinfo.Info) (Mount, string, error) {
+	m, inTree, err := find(path, mounts)
+	if err != nil {
+		return Mount{}, "", err
+	}
+	var there, root unix.Stat_t
+	err = unix.Lstat(path, &there)
+	if errors.Is(err, unix.ENOENT) {
+		err = unix.Stat(dirOf(path), &there)
+	}
+	if err == nil && unix.Stat(m.Dir, &root) == nil && there.Mode&unix.S_IFMT != unix.S_IFLNK && there.Dev != root.Dev {
+		return Mount{}, "", notIn(path)
+	}
+	return m, inTree, nil // what else may be wrong is seen when it is used
+}
+
+// notIn says that no mount has the path.
+func notIn(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s does not exist", path)
+	}
+	return fmt.Errorf("%s is not in a mount of ipcfs; 'findmnt -t %s' lists them", path, conn.FSType)
+}
+
+// dirOf is the directory that the last element of a path is in. Nothing is cleaned: .. behind a symbolic link is above where the link leads to.
+func dirOf(path string) string {
+	path = strings.TrimRight(path, "/")
+	return path[:strings.LastIndexByte(path, '/')+1] + "."
 }
 
 // find is Find for a path that is not "". Of the mounts above it, the one that is nearest and came last has it.
 func find(path string, mounts []*mountinfo.Info) (Mount, string, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return Mount{}, "", err
-	}
-	real, err := filepath.EvalSymlinks(abs)
-	if errors.Is(err, os.ErrNotExist) {
-		if real, err = filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
-			real = filepath.Join(real, filepath.Base(abs))
+	from := path
+	if !filepath.IsAbs(from) {
+		wd, err := os.Getwd()
+		if err != nil {
+			return Mount{}, "", errors.New("the working directory is gone")
 		}
+		from = wd + "/" + from
+	}
+	real, err := filepath.EvalSymlinks(from)
+	if errors.Is(err, os.ErrNotExist) {
+		if real, err = filepath.EvalSymlinks(dirOf(from)); err == nil {
+			real = filepath.Join(real, filepath.Base(from))
+		}
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return Mount{}, "", fmt.Errorf("%s does not exist", path)
 	}
 	if err != nil {
 		var e unix.Errno
@@ -63,7 +104,7 @@ func find(path string, mounts []*mountinfo.Info) (Mount, string, error) {
 		}
 	}
 	if in == nil {
-		return Mount{}, "", fmt.Errorf("%s is not in a mount of ipcfs; 'findmnt -t %s' lists them", path, conn.FSType)
+		return Mount{}, "", notIn(path)
 	}
 	rel, err := filepath.Rel(in.Mountpoint, real)
 	if err != nil {
@@ -96,7 +137,7 @@ func only(mounts []*mountinfo.Info) (Mount, string, error) {
 		case found == nil:
 			found = i
 		case found.Major != i.Major || found.Minor != i.Minor:
-			return Mount{}, "", errors.New("more than one ipcfs is mounted; name the directory")
+			return Mount{}, "", fmt.Errorf("more than one ipcfs is mounted; name the directory ('findmnt -t %s' lists them)", conn.FSType)
 		}
 	}
 	if found == nil {

@@ -37,7 +37,7 @@ func mounted(minor int, root, mountpoint string) *mountinfo.Info {
 }
 
 func TestOnly(t *testing.T) {
-	const many = "more than one ipcfs is mounted; name the directory"
+	const many = "more than one ipcfs is mounted; name the directory ('findmnt -t fuse.ipcfs' lists them)"
 	for name, c := range map[string]struct {
 		mounts []*mountinfo.Info
 		dir    string
@@ -118,11 +118,11 @@ func TestFindInMounts(t *testing.T) {
 	for path, want := range map[string]string{
 		"":             " is not in a mount of ipcfs; 'findmnt -t fuse.ipcfs' lists them",
 		"outside":      " is not in a mount of ipcfs; 'findmnt -t fuse.ipcfs' lists them",
-		"outer/x":      " is not in a mount of ipcfs; 'findmnt -t fuse.ipcfs' lists them",
-		"a3":           " is not in a mount of ipcfs; 'findmnt -t fuse.ipcfs' lists them",
+		"outer/x":      " does not exist",
+		"a3":           " does not exist",
 		"a/pipes/away": " is not in a mount of ipcfs; 'findmnt -t fuse.ipcfs' lists them",
-		"a/nope/x":     ": no such file or directory",
-		"dead/x":       ": no such file or directory",
+		"a/nope/x":     " does not exist",
+		"dead/x":       " does not exist",
 	} {
 		path = dir + "/" + path
 		if _, _, err := find(path, mounts); err == nil || err.Error() != path+want {
