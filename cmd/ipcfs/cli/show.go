@@ -243,8 +243,17 @@ func (f fields) MarshalJSON() ([]byte, error) {
 			}
 			v = exactText(plain)
 		}
+		from := b.Len()
 		err := e.Encode(v)
-		b.Truncate(max(0, b.Len()-1)) // its newline
+		text := bytes.TrimSuffix(b.Bytes()[from:], []byte{'\n'})
+		b.Truncate(from)
+		for _, r := range string(text) { // JSON takes the other control characters as they are, but a terminal acts on them
+			if unicode.IsControl(r) {
+				fmt.Fprintf(&b, `\u%04x`, r)
+			} else {
+				b.WriteRune(r)
+			}
+		}
 		return err
 	}
 	b.WriteByte('{')

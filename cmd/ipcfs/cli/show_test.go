@@ -133,3 +133,11 @@ func TestNames(t *testing.T) {
 
 // lines is a table of the expected lines, without the blanks that only indent them in the test.
 func lines(text ...string) string { return strings.Join(text, "\n") + "\n" }
+
+// Nothing in JSON does anything to a terminal.
+func TestFieldsEscapeControls(t *testing.T) {
+	got, err := fields{{"name", "a\u009b\u007f\né"}}.MarshalJSON()
+	if want := `{"name":"a\u009b\u007f\né"}`; err != nil || string(got) != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+}

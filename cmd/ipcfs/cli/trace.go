@@ -82,6 +82,8 @@ func (c *traceConfig) trace(arg string, out io.Writer) error {
 		return fmt.Errorf("%s: there is no such file; 'ipcfs version' should be that of the daemon", file)
 	case errors.Is(err, unix.ENFILE):
 		return fmt.Errorf("%s: others trace too much already; end one of them", file)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%s: permission denied; root and the owner of the mount may trace all, others an object of their own", file)
 	case err != nil:
 		return targetError(file, err)
 	}
