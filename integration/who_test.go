@@ -421,7 +421,7 @@ func TestWhoIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{fmt.Sprintf("%d - rw - - - pipes/p", pid), fmt.Sprintf("%d cat rw READ %d - pipes/p", child, child)} // who is gone frees nobody
-	eventually(t, func() error { // it is not waited for: its child has its standard error
+	eventually(t, func() error {                                                                                          // it is not waited for: its child has its standard error
 		rows, deadlocks := m.who(t)
 		var got []string
 		for _, r := range rows {
