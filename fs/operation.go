@@ -83,8 +83,7 @@ func (o *operation) replyOpen(x opened) {
 	}
 }
 
-// watch begins an operation that is answered at once by the method of FS of its name; st is its result when the returned function is called. name is the entry of a directory
-// that it is done to, "" if it is done to the node itself.
+// watch begins an operation that a method of FS is about to answer. name is the entry of the directory that it is done to, "" if it is done to the node itself.
 func (f *FS) watch(h *fuse.InHeader, name string) *watched {
 	w := &watched{operation{fs: f, call: conn.Call{Header: *h}, name: name, begun: f.now()}}
 	w.inode, w.view = f.inodeOf(h.NodeId)
