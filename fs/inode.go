@@ -156,19 +156,14 @@ func (n *node) foundLocked(dir uint64, name string) {
 // forgetViewsLocked makes the kernel forget the names of views of an object that is removed. It drops those of an object itself when it has removed them, but of these it
 // does not know, and would keep them, and with them the object, for as long as it has memory.
 func (f *FS) forgetViewsLocked(i *inode) {
-	var found []foundName
-	for n := range i.viewed {
-		found = append(found, n.found...)
-	}
-	if len(found) == 0 || f.conn == nil {
+	if f.conn == nil {
 		return
 	}
-	c := f.conn
-	c.Background(func() { // since it waits for the lock of the directory, which is held by him who removes
-		for _, at := range found {
-			c.NotifyInvalEntry(at.dir, at.name)
+	for n := range i.viewed {
+		for _, at := range n.found {
+			f.conn.NotifyInvalEntry(at.dir, at.name)
 		}
-	})
+	}
 }
 
 // currentLocked is the node that a LOOKUP of the view may return; nil if there is none.

@@ -228,16 +228,14 @@ func (p *msgqFile) write(op operation, in *fuse.WriteIn, data []byte) {
 
 // sendLater sends when the thread that writes can be looked at.
 func (p *msgqFile) sendLater(x *msgqSend) {
+	var done ipc.Completions
 	x.call.Later(
 		func(gaveUp func() bool) {
 			x.op.Piece = newWriters().goesOnLater(x.call.Header.Pid, len(x.op.Data), gaveUp)
 		},
 		x,
-		func() func() {
-			var done ipc.Completions
-			p.file.Send(&x.op, &done)
-			return done.Deliver
-		},
+		func() { p.file.Send(&x.op, &done) },
+		done.Deliver,
 		func() {
 			x.op.Err = syscall.EINTR
 			x.Deliver()

@@ -41,8 +41,14 @@ func TestScripts(t *testing.T) {
 }
 
 // TestQueueScripts runs each script about message queues, which no shell tool knows, on an ipcfs.
-func TestQueueScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/script/msgq/*.txtar")
+func TestQueueScripts(t *testing.T) { runScriptsOnMounts(t, "testdata/script/msgq/*.txtar") }
+
+// TestLookScripts runs each script of somebody at a shell who looks into a mount: at the files of proc, at extended attributes, and with ipcfs ls and its like.
+func TestLookScripts(t *testing.T) { runScriptsOnMounts(t, "testdata/script/look/*.txtar") }
+
+// runScriptsOnMounts runs each script on an ipcfs of its own.
+func runScriptsOnMounts(t *testing.T, pattern string) {
+	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}

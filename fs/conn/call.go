@@ -54,27 +54,32 @@ func (c *Call) background(f func(c Call)) {
 	})
 }
 
-// Later begins the operation x of the call after ready has returned, which may sleep: beside the requests. begin begins it under the connection's lock, so that no Cancel comes
-// before; what it completed is to be delivered by the function that it returns. If the caller was interrupted meanwhile, interrupted is called instead of begin.
-func (c *Call) Later(ready func(gaveUp func() bool), x Canceler, begin func() (deliver func()), interrupted func()) {
+// Later begins the operation x of the call after ready has returned, which may sleep: beside the requests, and no longer than gaveUp says that nobody wants to know. begin is called
+// under the connection's lock, so that no Cancel comes before; deliver tells after it what it completed, even if it panics. If the caller was interrupted
+// meanwhile, interrupted is called instead of begin, without the lock.
+func (c *Call) Later(ready func(gaveUp func() bool), x Canceler, begin, deliver, interrupted func()) {
 	p := &pause{}
 	c.MayWait(p)
 	c.background(func(c Call) {
 		ready(func() bool {
 			c.conn.mu.Lock()
 			defer c.conn.mu.Unlock()
-			return p.interrupted
+			return p.interrupted || c.conn.ended
 		})
-		deliver := func() func() {
+		begun := func() bool {
+			defer deliver()
 			c.conn.mu.Lock()
 			defer c.conn.mu.Unlock()
 			if p.interrupted {
-				return interrupted
+				return false
 			}
 			c.conn.waiting[c.Header.Unique] = x
-			return begin()
+			begin()
+			return true
 		}()
-		deliver()
+		if !begun {
+			interrupted()
+		}
 	})
 }
 

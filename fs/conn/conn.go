@@ -112,8 +112,9 @@ type Conn struct {
 	background sync.WaitGroup // what runs beside, and what waits for a place
 	places     chan struct{}  // one is taken by each that runs
 
-	mu      sync.Mutex          // guards waiting
+	mu      sync.Mutex          // guards waiting and ended
 	waiting map[uint64]Canceler // calls that may be waiting, by unique
+	ended   bool                // no more requests come
 }
 
 // backgroundMax is how many goroutines handle beside what takes long. Those that wait for one another (two calls on one segment) have a place too, so there
@@ -150,7 +151,12 @@ func (c *Conn) Close() error { return unix.Close(c.fd) }
 // Serve handles requests until the file system is unmounted, and then returns nil; any other end of the connection is an error. It keeps its thread, and returns
 // when nothing runs beside it any more.
 func (c *Conn) Serve() error {
-	defer c.background.Wait()
+	defer func() {
+		c.mu.Lock()
+		c.ended = true
+		c.mu.Unlock()
+		c.background.Wait()
+	}()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	// Allocated as words, since requests are looked at as structures.
@@ -362,9 +368,15 @@ func (c *Conn) NotifyPoll(kh uint64) {
 	_ = c.write(bytesOf(&n)) // an open file that is gone needs no wake-up
 }
 
-// NotifyInvalEntry makes the kernel forget the name in the directory with node id parent (FUSE_NOTIFY_INVAL_ENTRY). It waits for the lock of the directory in the
-// kernel, so it must not be called on the thread that answers who holds that (see Background).
+// NotifyInvalEntry makes the kernel forget the name in the directory with node id parent (FUSE_NOTIFY_INVAL_ENTRY), and returns at once: the kernel waits for the lock of
+// the directory, whose holder may be waiting for us. That needs no place of backgroundMax, or who holds the locks of many directories could hold up all that has to have
+// one; as nobody removes a name in a directory that is locked, there are no more that wait than directories.
 func (c *Conn) NotifyInvalEntry(parent uint64, name string) {
+	c.background.Go(func() { c.invalEntry(parent, name) })
+}
+
+// invalEntry sends it.
+func (c *Conn) invalEntry(parent uint64, name string) {
 	const notifyInvalEntry = 3
 	n := struct {
 		fuse.OutHeader

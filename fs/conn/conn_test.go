@@ -297,6 +297,61 @@ func TestPanicBesideIsOneEIO(t *testing.T) {
 	}
 }
 
+// What begins later begins unless its caller was interrupted meanwhile, and can be interrupted as any when it has begun.
+func TestLater(t *testing.T) {
+	c := connected{told: make(chan *Conn, 1)}
+	k := newKernel(t, c, false)
+	conn := <-c.told
+	for unique, early := range map[uint64]bool{100: true, 102: false} {
+		x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: unique}}}
+		looked, again, began := make(chan bool), make(chan bool), make(chan bool, 1)
+		x.call.Later(
+			func(gaveUp func() bool) {
+				looked <- gaveUp()
+				<-again
+				looked <- gaveUp()
+			},
+			x, func() { began <- true }, func() {}, x.Cancel())
+		if <-looked {
+			t.Error("given up before anything happened")
+		}
+		if early {
+			k.interrupt(3, unique)
+			k.interrupt(5, 4) // which is answered, and so behind the other
+			if st, _ := k.answer(5); st != unix.EAGAIN {
+				t.Errorf("INTERRUPT of what is not known: %v", st)
+			}
+		}
+		again <- true
+		if gaveUp := <-looked; gaveUp != early {
+			t.Errorf("given up %v, want %v", gaveUp, early)
+		}
+		if !early {
+			<-began
+			k.interrupt(3, unique)
+		}
+		if st, _ := k.answer(unique); st != unix.EINTR || early && len(began) > 0 {
+			t.Errorf("%v, want EINTR; begun %d times", st, len(began))
+		}
+	}
+}
+
+// A panic of what begins later costs one request an EIO, and what it completed before is told.
+func TestPanicLater(t *testing.T) {
+	c := connected{told: make(chan *Conn, 1)}
+	k := newKernel(t, c, false)
+	x := &waitingRead{call: Call{conn: <-c.told, Header: fuse.InHeader{Unique: 100}}}
+	delivered := make(chan bool, 1)
+	x.call.Later(func(func() bool) {}, x, func() { panic("later") }, func() { delivered <- true }, func() {})
+	if st, _ := k.answer(100); st != unix.EIO || len(delivered) != 1 {
+		t.Fatalf("%v, want EIO; delivered %d", st, len(delivered))
+	}
+	k.interrupt(3, 100) // no lock is left held
+	if st, _ := k.answer(3); st != unix.EAGAIN {
+		t.Fatalf("%v, want EAGAIN", st)
+	}
+}
+
 // TryPassthrough says why not when the kernel offers nothing.
 func TestNoPassthrough(t *testing.T) {
 	c := connected{told: make(chan *Conn, 1)}
