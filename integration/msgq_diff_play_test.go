@@ -224,20 +224,30 @@ func (g *msgStage) must(cmds ...string) error {
 	return nil
 }
 
-// state asks for the state of the queue.
-func (g *msgStage) state() (msgState, error) {
-	cmd := fmt.Sprintf("msgstat %d", g.key)
+// untold is how many wait in a queue of the kernel's, which does not tell.
+const untold = -1
+
+// state asks for the state of the queue, and how many wait in it.
+func (g *msgStage) state() (msgState, int, error) {
+	cmd, fields, waiting := fmt.Sprintf("msgstat %d", g.key), 7, untold
 	if g.path != "" {
-		cmd = "vstat " + g.path
+		cmd, fields, waiting = "vstat "+g.path, 9, 0
 	}
 	errno, f, err := g.observer.ask(cmd)
 	switch {
 	case err != nil:
-		return msgState{}, err
+		return msgState{}, waiting, err
 	case errno == syscall.ENOENT:
-		return msgState{text: "none"}, nil
-	case errno != 0 || len(f) != 7:
-		return msgState{}, fmt.Errorf("%s: the state of the queue is %v: %w", g.name, f, errno)
+		return msgState{text: "none"}, waiting, nil
+	case errno != 0 || len(f) != fields:
+		return msgState{}, waiting, fmt.Errorf("%s: the state of the queue is %v: %w", g.name, f, errno)
+	}
+	for _, n := range f[7:] {
+		more, err := strconv.Atoi(n)
+		if err != nil {
+			return msgState{}, waiting, err
+		}
+		waiting += more
 	}
 	who := func(pid string) string {
 		switch i, ok := g.pids[pid]; {
@@ -249,7 +259,7 @@ func (g *msgStage) state() (msgState, error) {
 		return "pid " + pid
 	}
 	text := fmt.Sprintf("cbytes %s, qnum %s, qbytes %s, stime %v, rtime %v", f[0], f[1], f[2], f[5] != "0", f[6] != "0")
-	return msgState{text, who(f[3]), who(f[4])}, nil
+	return msgState{text, who(f[3]), who(f[4])}, waiting, nil
 }
 
 // clear removes the queue if there is one. Actors who are blocked are killed, those who are left wait for the next story.
@@ -265,7 +275,7 @@ func (g *msgStage) clear() error {
 		}
 	}
 	g.cast, g.doing, g.pids = nil, make(map[int]msgStep), make(map[string]int)
-	s, err := g.state()
+	s, _, err := g.state()
 	if err != nil || s.text == "none" {
 		return errors.Join(all, err)
 	}
@@ -396,37 +406,34 @@ func (g *msgStage) play(s msgStep) (o msgOutcome, err error) {
 	return g.settle()
 }
 
-// settle waits until every actor has answered or sleeps in its system call. The state of the queue is asked for between two looks: a mount handles requests in
-// their order, so it has handled by then what everybody sleeps in, and who was answered is not asleep any more.
+// settle waits until every actor has answered or sleeps in its system call. The state of the queue is asked for between two looks, for a mount may have to handle yet
+// what somebody sleeps in: requests wait their turn, and a write of many bytes is begun beside them, when its thread sleeps. So those who sleep must be those who wait
+// in the queue.
 func (g *msgStage) settle() (o msgOutcome, err error) {
 	raw := outcome{answers: make(map[int]string)}
-	awake := func() *actor {
-		for _, a := range g.cast {
-			if a != nil && a.busy != "" && !a.blocked() {
-				return a
-			}
-		}
-		return nil
-	}
 	for deadline := time.Now().Add(patience); ; {
 		more, err := collect(g.cast, &raw)
 		if err != nil {
 			return o, err
 		}
-		if a := awake(); a != nil {
-			if !more && time.Now().After(deadline) {
-				return o, fmt.Errorf("the %s does not settle: actor %d, doing %q, is %s", g.name, a.pid, a.busy, a.where())
+		why := g.awake()
+		if why == "" {
+			var waiting int
+			if o.state, waiting, err = g.state(); err != nil {
+				return o, err
 			}
-			continue
+			if more, err = collect(g.cast, &raw); err != nil {
+				return o, err
+			}
+			if why = g.awake(); why == "" && waiting != untold && waiting != len(g.blocked()) {
+				why = fmt.Sprintf("%d wait in the queue, but blocked are %v", waiting, g.blocked())
+			}
+			if why == "" && !more {
+				break
+			}
 		}
-		if o.state, err = g.state(); err != nil {
-			return o, err
-		}
-		if more, err = collect(g.cast, &raw); err != nil {
-			return o, err
-		}
-		if !more && awake() == nil {
-			break
+		if !more && time.Now().After(deadline) {
+			return o, fmt.Errorf("the %s does not settle: %s", g.name, why)
 		}
 	}
 	o.answers = make(map[int]string)
@@ -438,14 +445,29 @@ func (g *msgStage) settle() (o msgOutcome, err error) {
 		o.answers[i] = a.String()
 		delete(g.doing, i)
 	}
-	var blocked []string
-	for i, a := range g.cast {
-		if a != nil && a.busy != "" {
-			blocked = append(blocked, strconv.Itoa(i))
+	o.blocked = strings.Join(g.blocked(), " ")
+	return o, nil
+}
+
+// awake tells of an actor who has not answered and does not sleep in its system call, if there is one.
+func (g *msgStage) awake() string {
+	for _, a := range g.cast {
+		if a != nil && a.busy != "" && !a.blocked() {
+			return fmt.Sprintf("actor %d, doing %q, is %s", a.pid, a.busy, a.where())
 		}
 	}
-	o.blocked = strings.Join(blocked, " ")
-	return o, nil
+	return ""
+}
+
+// blocked are the numbers of the actors who have not answered.
+func (g *msgStage) blocked() []string {
+	var numbers []string
+	for i, a := range g.cast {
+		if a != nil && a.busy != "" {
+			numbers = append(numbers, strconv.Itoa(i))
+		}
+	}
+	return numbers
 }
 
 // goneErrors are what is said of a queue that is gone, by System V of an id that nobody knows, and on the mount by an open file and by a path. A call that would be

@@ -277,7 +277,7 @@ func TestMsgqDifferential(t *testing.T) {
 		workers = append(workers, newMsgWorker(t, i))
 	}
 	var mu sync.Mutex // guards all below
-	next, failed := uint64(0), false
+	next, failed := uint64(0), ""
 	events := make(map[string]int)
 	stories, inLine, steps, chances, unsure := 0, 0, 0, 0, 0
 	var done sync.WaitGroup
@@ -287,16 +287,15 @@ func TestMsgqDifferential(t *testing.T) {
 				mu.Lock()
 				i := next
 				next++
-				stop := failed || i >= count
+				stop := failed != "" || i >= count
 				mu.Unlock()
 				if stop {
 					return
 				}
 				x, err := w.play(first + i)
 				mu.Lock()
-				if err != nil && !failed {
-					failed = true
-					t.Errorf("story %d: %v\n%v", i, err, x)
+				if err != nil && failed == "" {
+					failed = fmt.Sprintf("%v\nstory %d: %v", x, i, err)
 				}
 				x.count(events)
 				stories++
@@ -318,7 +317,7 @@ func TestMsgqDifferential(t *testing.T) {
 	var told []string
 	for _, e := range msgEvents {
 		told = append(told, fmt.Sprintf("%s %d", e, events[e]))
-		if events[e] == 0 && count >= 100 && !failed {
+		if events[e] == 0 && count >= 100 && failed == "" {
 			t.Errorf("%s: it never happened", e)
 		}
 	}
@@ -327,4 +326,7 @@ func TestMsgqDifferential(t *testing.T) {
 	}
 	t.Logf("%d stories from seed %d (%d in line), %d steps compared, %d left to chance and left out, %d where who was last is. Steps: %s. Forced, and left out or translated:\n  %s",
 		stories, first, inLine, steps, chances, unsure, strings.Join(told, ", "), strings.Join(msgqDeviations, "\n  "))
+	if failed != "" {
+		t.Error(failed) // last: who prints the end of a log prints that
+	}
 }

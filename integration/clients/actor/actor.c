@@ -166,7 +166,8 @@ static long sysv(char *line, uint64_t *data)
 /* view does what a command says about a message queue of ipcfs. */
 static long view(char *line, uint64_t *data)
 {
-	static const char *const fields[] = { "q_cbytes", "q_qnum", "q_qbytes", "q_lspid", "q_lrpid", "q_stime", "q_rtime" };
+	/* Those who wait come last: when they are counted, what they have done before is in the other fields or has been answered. */
+	static const char *const fields[] = { "q_cbytes", "q_qnum", "q_qbytes", "q_lspid", "q_lrpid", "q_stime", "q_rtime", "q_receivers", "q_senders" };
 	char op[32], path[512], name[64], value[32];
 	long flags, slot, keep, raw, size, seed;
 	ssize_t n, head;
