@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// patience is how long anything that must happen may take before a test calls it missing. Nothing is decided by how fast it happens.
+// patience is how long a test waits while nothing goes on before it calls missing what must happen. Nothing is decided by how fast it happens.
 const patience = 30 * time.Second
 
 // need skips the test if a tool is missing, or fails it where everything is required.

@@ -563,17 +563,8 @@ func TestKnobsOfTheOwnerOfTheMount(t *testing.T) {
 	if !inOwnNamespace(t) {
 		return
 	}
-	need(t, "fusermount3")
-	s := newSite(t)
-	fuseForAll(t, s)
-	if _, err := os.Stat("/etc/fuse.conf"); err != nil {
-		skip(t, "no /etc/fuse.conf to bind over: %v", err)
-	}
-	conf := filepath.Join(s.base, "fuse.conf")
-	if err := errors.Join(os.WriteFile(conf, []byte("user_allow_other\n"), 0o644), os.Chown(s.dir, nobody, nobody)); err != nil {
-		t.Fatal(err)
-	}
-	bind(t, conf, "/etc/fuse.conf")
+	s := newUsersSite(t)
+	s.bindFuseConf(t, "user_allow_other\n")
 	mustRun(t, s.runAs(t, nobody, s.mountArgs("-o", "allow_other")...))
 	dir := filepath.Join(s.dir, "proc/sys")
 	for _, knob := range knobFiles {

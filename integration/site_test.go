@@ -389,6 +389,37 @@ const (
 	another = 65533
 )
 
+// newUsersSite is a site in the test's own mount namespace on which the user nobody may mount.
+func newUsersSite(t testing.TB) *site {
+	t.Helper()
+	need(t, "fusermount3")
+	s := newSite(t)
+	fuseForAll(t, s)
+	if err := os.Chown(s.dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// bindFuseConf makes text /etc/fuse.conf, in the test's own mount namespace, and returns what changes it.
+func (s *site) bindFuseConf(t testing.TB, text string) (change func(text string)) {
+	t.Helper()
+	const conf = "/etc/fuse.conf"
+	if _, err := os.Stat(conf); err != nil {
+		skip(t, "no %s to bind over: %v", conf, err)
+	}
+	ours := filepath.Join(s.base, "fuse.conf")
+	change = func(text string) {
+		t.Helper()
+		if err := os.WriteFile(ours, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(text)
+	bind(t, ours, conf)
+	return change
+}
+
 // asUser makes cmd run as an ordinary user.
 func asUser(uid uint32, cmd *exec.Cmd) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}

@@ -196,12 +196,7 @@ func TestUsersOwnMountLife(t *testing.T) {
 	if !inOwnNamespace(t) {
 		return
 	}
-	need(t, "fusermount3")
-	s := newSite(t)
-	fuseForAll(t, s)
-	if err := os.Chown(s.dir, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
+	s := newUsersSite(t)
 	holder := func() *blocker {
 		if r := shell(t, nobody, s.dir+"/pipes", "exec 3<>p"); r.status != 0 {
 			t.Fatalf("%+v", r)
@@ -257,12 +252,7 @@ func TestUsersSIGPIPE(t *testing.T) {
 	if !inOwnNamespace(t) {
 		return
 	}
-	need(t, "fusermount3")
-	s := newSite(t)
-	fuseForAll(t, s)
-	if err := os.Chown(s.dir, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
+	s := newUsersSite(t)
 	mustRun(t, s.runAs(t, nobody, s.mountArgs()...))
 	broken := "exec 3<>p; exec 4>p; exec 3<&-; "
 	cmd := asUser(nobody, exec.Command("sh", "-c", "cd '"+s.dir+"/pipes' && "+broken+"exec cat /dev/zero >&4"))
@@ -282,23 +272,8 @@ func TestUsersAllowOther(t *testing.T) {
 	if !inOwnNamespace(t) {
 		return
 	}
-	need(t, "fusermount3")
-	s := newSite(t)
-	fuseForAll(t, s)
-	conf := func(text string) {
-		f := filepath.Join(s.base, "fuse.conf")
-		if err := os.WriteFile(f, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	conf("# nothing\n#user_allow_other\n")
-	if _, err := os.Stat("/etc/fuse.conf"); err != nil {
-		skip(t, "no /etc/fuse.conf to bind over: %v", err)
-	}
-	bind(t, filepath.Join(s.base, "fuse.conf"), "/etc/fuse.conf")
-	if err := os.Chown(s.dir, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
+	s := newUsersSite(t)
+	conf := s.bindFuseConf(t, "# nothing\n#user_allow_other\n")
 	if err := s.runAs(t, nobody, s.mountArgs("-o", "allow_other")...).wantError(1, "user_allow_other", "/etc/fuse.conf"); err != nil {
 		t.Error(err)
 	}
