@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,26 +39,6 @@ func (r *lookRow) ratio() string {
 		v = append(v, r.seen[i]/r.against.seen[i])
 	}
 	return fmt.Sprintf("%.2f", medianOf(v))
-}
-
-// benchNumbers runs a program of a benchmark and returns the numbers that it prints.
-func benchNumbers(b *testing.B, bin string, args ...string) []float64 {
-	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), 2*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, bin, args...).Output()
-	if err != nil {
-		b.Fatalf("%s %v: %v", bin, args, err)
-	}
-	var v []float64
-	for _, f := range strings.Fields(string(out)) {
-		n, err := strconv.ParseFloat(f, 64)
-		if err != nil {
-			b.Fatalf("%s %v: %q: %v", bin, args, out, err)
-		}
-		v = append(v, n)
-	}
-	return v
 }
 
 // lookMount is a mount as users have one, with two pipes, and n more objects of each kind.
@@ -208,7 +187,7 @@ func tablesBench(b *testing.B, m *mount) (rows []*lookRow, measure func()) {
 
 // latencyBench measures round trips through pipes while somebody reads all that there is to read, and while nobody does. Who reads takes time of the
 // processors; so does who only computes, for comparison.
-func latencyBench(b *testing.B, m *mount, bin string) (rows []*lookRow, measure func()) {
+func latencyBench(b *testing.B, m *mount, bench, look string) (rows []*lookRow, measure func()) {
 	reader := []string{"read"}
 	for _, name := range []string{"pipes", "msgq", "shm", "files", "maps", "metrics"} {
 		reader = append(reader, filepath.Join(m.dir, "proc", name))
@@ -222,7 +201,7 @@ func latencyBench(b *testing.B, m *mount, bin string) (rows []*lookRow, measure 
 	}
 	rates := &lookRow{what: "how often it reads them", format: func(v float64) string { return fmt.Sprintf("%.1f /s", v) }}
 	trips := func() []float64 {
-		v := benchNumbers(b, bin, "roundtrip", m.pipes+"/a", m.pipes+"/b", "20000")
+		v := benchNumbers(b, bench, "roundtrip", m.pipes+"/a", m.pipes+"/b", "20000")
 		if len(v) != 3 {
 			b.Fatal(v)
 		}
@@ -234,7 +213,7 @@ func latencyBench(b *testing.B, m *mount, bin string) (rows []*lookRow, measure 
 			return 0
 		}
 		var times strings.Builder
-		cmd := exec.Command(bin, args...)
+		cmd := exec.Command(look, args...)
 		cmd.Stdout, cmd.Stderr = &times, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		start := time.Now()
@@ -286,7 +265,7 @@ func BenchmarkLook(b *testing.B) {
 	for _, make := range []func() ([]*lookRow, func()){
 		func() ([]*lookRow, func()) { return traceBench(b, bench) },
 		func() ([]*lookRow, func()) { return tablesBench(b, m) },
-		func() ([]*lookRow, func()) { return latencyBench(b, m, look) },
+		func() ([]*lookRow, func()) { return latencyBench(b, m, bench, look) },
 	} {
 		rows, measure := make()
 		all, measures = append(all, rows...), append(measures, measure)

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -10,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"text/tabwriter"
@@ -52,32 +50,6 @@ func startRedis(b *testing.B) string {
 		return err
 	})
 	return socket
-}
-
-// msgqbench runs clients/msgqbench and returns the numbers that it prints.
-func msgqbench(b *testing.B, bin string, args ...string) []float64 {
-	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, bin, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it removes its queue then
-	cmd.WaitDelay = patience
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		b.Fatalf("msgqbench %v: %v: %s", args, err, stderr.String())
-	}
-	var v []float64
-	for _, f := range strings.Fields(string(out)) {
-		n, err := strconv.ParseFloat(f, 64)
-		if err != nil {
-			b.Fatalf("msgqbench %v: %q: %v", args, out, err)
-		}
-		v = append(v, n)
-	}
-	return v
 }
 
 // msgqRow is a line of the table: what was seen of each system, in each round.
@@ -151,7 +123,7 @@ func BenchmarkMsgq(b *testing.B) {
 			parts = append(parts, part{
 				rows: []*msgqRow{row(fmt.Sprintf("%d bytes, %d to %d", size, n, n), true)},
 				measure: func(name, place string) []float64 {
-					v := msgqbench(b, bin, "throughput", name, place, strconv.Itoa(size), strconv.Itoa(n), strconv.Itoa(each))
+					v := benchNumbers(b, bin, "throughput", name, place, strconv.Itoa(size), strconv.Itoa(n), strconv.Itoa(each))
 					if len(v) != 2 {
 						b.Fatalf("msgqbench throughput prints %v", v)
 					}
@@ -164,7 +136,7 @@ func BenchmarkMsgq(b *testing.B) {
 	parts = append(parts, part{
 		rows: []*msgqRow{row("request and reply, median", false), row("99th percentile", false)},
 		measure: func(name, place string) []float64 {
-			v := msgqbench(b, bin, "latency", name, place, "16", strconv.Itoa(each))
+			v := benchNumbers(b, bin, "latency", name, place, "16", strconv.Itoa(each))
 			if len(v) != 3 {
 				b.Fatalf("msgqbench latency prints %v", v)
 			}

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -115,6 +116,35 @@ func conditions(b *testing.B) string {
 		time.Now().Format(time.DateOnly), benchRounds)
 }
 
+// benchNumbers runs a program of a benchmark and returns the numbers that it prints. The program ends with the thread that calls: runtime.LockOSThread.
+func benchNumbers(b *testing.B, bin string, args ...string) []float64 {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // what it made in the kernel it removes then
+	cmd.WaitDelay = patience
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		b.Fatalf("%s %v: %v: %s", bin, args, err, stderr.String())
+	}
+	var v []float64
+	for _, f := range strings.Fields(string(out)) {
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil {
+			b.Fatalf("%s %v: %q: %v", bin, args, out, err)
+		}
+		v = append(v, n)
+	}
+	if len(v) == 0 {
+		b.Fatalf("%s %v prints nothing", bin, args)
+	}
+	return v
+}
+
 // BenchmarkPipes measures an ipcfs pipe, a FIFO of the kernel and nullFS in one run, and prints a table.
 func BenchmarkPipes(b *testing.B) {
 	need(b, "cc")
@@ -122,6 +152,7 @@ func BenchmarkPipes(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	runtime.LockOSThread() // see benchNumbers
 	m := newMountWith(b, mountWith{binary: realBinary(b), env: []string{"IPCFS_VERIFY=0"}})
 	null := mountNull(b)
 	fifos := b.TempDir()
@@ -133,17 +164,7 @@ func BenchmarkPipes(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	bench := func(args ...string) float64 {
-		out, err := exec.Command(bin, args...).Output()
-		if err != nil {
-			b.Fatalf("bench %v: %v", args, err)
-		}
-		ns, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return ns
-	}
+	bench := func(args ...string) float64 { return benchNumbers(b, bin, args...)[0] }
 	type row struct {
 		what, unit string
 		measure    [3]func() float64 // ipcfs, FIFO, go-fuse

@@ -480,12 +480,7 @@ func TestShmOfOrdinaryUser(t *testing.T) {
 	if !inOwnNamespace(t) {
 		return
 	}
-	need(t, "fusermount3")
-	s := newSite(t)
-	if err := os.Chown(s.dir, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
-	fuseForAll(t, s)
+	s := newUsersSite(t)
 	if err := s.runAs(t, nobody, "mount", "--passthrough=on", s.dir).wantError(1, "--passthrough=on", "not permitted", "leave it out"); err != nil {
 		t.Error(err)
 	}

@@ -1,8 +1,8 @@
 /*
  * bench: how fast bytes go through files that two processes open.
  *
- *   bench roundtrip A B N      two processes; one sends a byte through A and waits for it to come back through B, N times. Prints the median in
- *                              nanoseconds.
+ *   bench roundtrip A B N      two processes; one sends a byte through A and waits for it to come back through B, N times. Prints the median, the
+ *                              99th percentile and the longest, in nanoseconds.
  *   bench throughput A SIZE N  one process writes N bytes into A in writes of SIZE, another reads them in reads of SIZE. Prints nanoseconds.
  *   bench alone A SIZE N       one process writes SIZE bytes to A and reads SIZE bytes from it, N times. Prints nanoseconds.
  */
@@ -49,7 +49,7 @@ static void roundtrip(const char *there, const char *back, long n)
 	long long *took = calloc(n, sizeof(*took));
 	char c = 'x';
 	pid_t pid = fork();
-	int in, out;
+	int in, out, status;
 
 	if (pid == 0) {
 		in = must_open(there, O_RDONLY);
@@ -69,9 +69,10 @@ static void roundtrip(const char *there, const char *back, long n)
 		took[i] = now() - t;
 	}
 	close(out);
-	waitpid(pid, NULL, 0);
+	if (waitpid(pid, &status, 0) != pid || status != 0)
+		exit(1);
 	qsort(took, n, sizeof(*took), compare);
-	printf("%lld\n", took[n / 2]);
+	printf("%lld %lld %lld\n", took[n / 2], took[n * 99 / 100], took[n - 1]);
 }
 
 static void throughput(const char *path, long size, long long n)
