@@ -392,3 +392,33 @@ func TestMsgqSticky(t *testing.T) {
 		t.Errorf("left are %v, %v", names, err)
 	}
 }
+
+// A queue of which thousands of views were looked up is removed at once, and the daemon does not need a thread for each to have them forgotten.
+func TestMsgqManyViewsRemoved(t *testing.T) {
+	m := newMount(t)
+	q := newQueue(t, m, "q", false)
+	const views = 12000 // more than Go's runtime has threads for
+	var st unix.Stat_t
+	for i := range views {
+		if err := unix.Stat(fmt.Sprintf("%s:%d", q, i+1), &st); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Unlink(q); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		text := readText(t, m.dir, "proc/metrics")
+		if !strings.Contains(text, "\nipcfs_inodes 0\n") {
+			return errors.New("the removed queue is still an inode")
+		}
+		return nil
+	})
+	threads := 0
+	for _, line := range strings.Split(procText(m.daemon.Process.Pid, "status"), "\n") {
+		_, _ = fmt.Sscanf(line, "Threads: %d", &threads)
+	}
+	if threads == 0 || threads > 50 { // they do not end when they have nothing to do
+		t.Errorf("the daemon has %d threads", threads)
+	}
+}

@@ -115,6 +115,17 @@ type Conn struct {
 	mu      sync.Mutex          // guards waiting and ended
 	waiting map[uint64]Canceler // calls that may be waiting, by unique
 	ended   bool                // no more requests come
+
+	forgetting struct {
+		sync.Mutex         // guards names; a leaf
+		names      []entry // that the kernel is to forget; a goroutine tells it if there are any
+	}
+}
+
+// entry is a name in a directory.
+type entry struct {
+	parent uint64 // the node id of the directory
+	name   string
 }
 
 // backgroundMax is how many goroutines handle beside what takes long. Those that wait for one another (two calls on one segment) have a place too, so there
@@ -369,10 +380,35 @@ func (c *Conn) NotifyPoll(kh uint64) {
 }
 
 // NotifyInvalEntry makes the kernel forget the name in the directory with node id parent (FUSE_NOTIFY_INVAL_ENTRY), and returns at once: the kernel waits for the lock of
-// the directory, whose holder may be waiting for us. That needs no place of backgroundMax, or who holds the locks of many directories could hold up all that has to have
-// one; as nobody removes a name in a directory that is locked, there are no more that wait than directories.
+// the directory, whose holder may be waiting for us. One goroutine tells all names, one after the other, since each that waits there takes a thread; and it needs no place of
+// backgroundMax, or it could hold up what has to have one.
 func (c *Conn) NotifyInvalEntry(parent uint64, name string) {
-	c.background.Go(func() { c.invalEntry(parent, name) })
+	c.forgetting.Lock()
+	defer c.forgetting.Unlock()
+	c.forgetting.names = append(c.forgetting.names, entry{parent, name})
+	if len(c.forgetting.names) == 1 {
+		c.background.Go(c.invalEntries)
+	}
+}
+
+// invalEntries tells the kernel of the names, until there are no more. A name stays in the list until it is told.
+func (c *Conn) invalEntries() {
+	for {
+		c.forgetting.Lock()
+		e := c.forgetting.names[0]
+		c.forgetting.Unlock()
+		c.invalEntry(e.parent, e.name)
+		c.forgetting.Lock()
+		c.forgetting.names = c.forgetting.names[1:]
+		done := len(c.forgetting.names) == 0
+		if done {
+			c.forgetting.names = nil
+		}
+		c.forgetting.Unlock()
+		if done {
+			return
+		}
+	}
 }
 
 // invalEntry sends it.
