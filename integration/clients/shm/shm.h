@@ -110,12 +110,12 @@ CLIENT struct peer start_peer(void (*run)(struct peer *parent, void *arg), void 
 	return p;
 }
 
-// finish_peer waits for the end of the other process, and says how it ended unless well.
+// finish_peer lets the other process read that there are no more turns, waits for its end, and says how it ended unless well.
 CLIENT void finish_peer(struct peer *p)
 {
+	close(p->out);
 	reap(p->pid);
 	close(p->in);
-	close(p->out);
 }
 
 // kill_peer kills the other process, whatever it does, and waits for its end.
