@@ -167,13 +167,17 @@ func (g *Segment) Fault(b []byte, off int64) (int, error) {
 	return g.Read(b, off)
 }
 
-// populate touches each page of s through a mapping, to read it.
+// populate gives the pages of s memory that stays. It touches them through a mapping, to read, which is no change of the file; but the kernel takes pages back that were
+// only read, when it is short of memory or told to drop its caches. So it touches them to write too: they are in the mapping by then, which makes them dirty and
+// leaves the times of the file alone (mm/gup.c:follow_page_pte).
 func (g *Segment) populate(s pageSpan) error {
-	m, err := unix.Mmap(g.file, s.lo*page.Size, int(s.len()*page.Size), unix.PROT_READ, unix.MAP_SHARED)
+	m, err := unix.Mmap(g.file, s.lo*page.Size, int(s.len()*page.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return err
 	}
-	err = unix.Madvise(m, unix.MADV_POPULATE_READ)
+	if err = unix.Madvise(m, unix.MADV_POPULATE_READ); err == nil {
+		err = unix.Madvise(m, unix.MADV_POPULATE_WRITE)
+	}
 	_ = unix.Munmap(m)
 	return err
 }

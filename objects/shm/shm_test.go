@@ -130,6 +130,40 @@ func TestShmall(t *testing.T) {
 	})
 }
 
+// reclaim lets the kernel take the pages of a segment that it may take, as it does when somebody writes to /proc/sys/vm/drop_caches.
+func reclaim(t *testing.T, g *Segment, size int) {
+	t.Helper()
+	m, err := unix.Mmap(g.File(), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(m) }()
+	if sum := crc32.ChecksumIEEE(m); sum != crc32.ChecksumIEEE(make([]byte, size)) {
+		t.Error("the segment is not 0") // and its pages are in the mapping
+	}
+	if err := unix.Madvise(m, unix.MADV_PAGEOUT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The memory that Fault gives stays, and is no change of the file.
+func TestFaultedMemoryStays(t *testing.T) {
+	s := newSite(t, counted, smallLimits(8, 10))
+	g := s.segment()
+	defer g.Destroy()
+	want(t, "SetSize", g.SetSize(8*page.Size), nil)
+	past := time.Unix(1000, 1000)
+	want(t, "SetTimes", g.SetTimes(past, past), nil)
+	if n, err := g.Fault(make([]byte, 8*page.Size), 0); n != 8*page.Size || err != nil {
+		t.Fatalf("Fault: %d, %v", n, err)
+	}
+	if st, err := g.Stat(); err != nil || !st.Mtime.Equal(past) {
+		t.Errorf("Fault changed the time of the last write to %v, %v", st.Mtime, err)
+	}
+	reclaim(t, g, 8*page.Size)
+	s.wantFree("all touched, and the kernel wants pages", 0, g)
+}
+
 func TestFault(t *testing.T) {
 	s := newSite(t, counted, smallLimits(3, 10))
 	g := s.segment()
