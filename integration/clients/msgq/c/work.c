@@ -128,7 +128,7 @@ static void replies(char **args)
 static void watched(char **args)
 {
 	pid_t sender = MUST(fork()), receiver;
-	char want[40], text[65536];
+	char want[40], text[1 << 17];
 
 	(void)args;
 	if (sender == 0) {
