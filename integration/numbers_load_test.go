@@ -185,11 +185,18 @@ func (l *load) block(t *testing.T) {
 	for _, c := range []struct{ view, letters string }{{"", "r"}, {":7", "rs"}, {":raw", "rf"}, {":lines", "r"}} {
 		startCrowd(t, empty+c.view, c.letters, 2)
 	}
-	for _, c := range []struct{ view, letters string }{{"", "w"}, {":7", "ws"}, {":raw", "wf"}} {
+	for _, c := range []struct{ view, letters string }{{"", "w"}, {":7", "ws"}, {":raw", "wf"}, {":lines", "wf"}} {
 		startCrowd(t, fullQueue+c.view, c.letters, 2)
 	}
 	queueWaits(t, empty, 8, 0)
-	queueWaits(t, fullQueue, 0, 6)
+	queueWaits(t, fullQueue, 0, 8)
+	lastLine := openFd(t, fullQueue+":lines", unix.O_WRONLY)
+	if _, err := unix.Write(lastLine, []byte("for which there is no room, and nobody waits with it")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Close(lastLine); err != nil {
+		t.Fatal(err)
+	}
 	locked := filepath.Join(l.shm, "locked")
 	fd := openFd(t, locked, unix.O_RDWR|unix.O_CREAT)
 	l.held = append(l.held, fd)

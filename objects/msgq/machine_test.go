@@ -190,7 +190,7 @@ func (m *machine) compare() {
 		messages = append(messages, fmt.Sprintf("%d:%s", x.mtype, x.text))
 	}
 	m.s.wantQueue(messages...)
-	m.s.wantWaiting(len(m.m.receivers), len(m.m.senders))
+	m.s.wantWaiting(len(m.m.receivers), m.m.waitingSenders())
 }
 
 // TestModel runs random histories on a queue and on the model, and compares them after each step. (A failure prints how to run it again.)

@@ -52,6 +52,20 @@ func (m *model) end(t *task, result string) {
 	}
 }
 
+// waitingSenders is how many are not told yet what became of what they send.
+func (m *model) waitingSenders() int {
+	n := 0
+	for _, t := range m.senders {
+		if !t.last {
+			n++
+		}
+		if t == t.f.busy {
+			n += len(t.f.behind)
+		}
+	}
+	return n
+}
+
 // takes is testmsg, from the man page.
 func takes(v View, mtype int64) bool {
 	switch s := v.String(); {

@@ -143,19 +143,34 @@ type Stat struct {
 	LSPid, LRPid         uint32    // 0 if nobody did
 	STime, RTime         time.Time // zero if never
 	CTime                time.Time
-	Receivers, Senders   int
+	Receivers, Senders   int  // operations that wait
 	Removed              bool // IPC_RMID
 }
 
-// Stat returns a snapshot. Takes the queue's lock.
+// Stat returns a snapshot. Takes the queue's lock, for a time in proportion to those who wait to send.
 func (q *Queue) Stat() Stat {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return Stat{
 		CBytes: q.cbytes, QNum: q.qnum, QBytes: q.qbytes, LSPid: q.lspid, LRPid: q.lrpid,
 		STime: q.stime, RTime: q.rtime, CTime: q.times.Ctime,
-		Receivers: q.receivers.Len(), Senders: q.senders.Len(), Removed: q.removed,
+		Receivers: q.receivers.Len(), Senders: q.waitingSendersLocked(), Removed: q.removed,
 	}
+}
+
+// waitingSendersLocked is how many operations wait to send: nobody waits with the line that a released file left, and behind a write of lines wait those of its file.
+func (q *Queue) waitingSendersLocked() int {
+	n := 0
+	for op := range q.senders.All() {
+		switch {
+		case op.last:
+		case op.msg != 0:
+			n++
+		default:
+			n += 1 + op.file.behind.Len()
+		}
+	}
+	return n
 }
 
 // Message is a copy of a message.
