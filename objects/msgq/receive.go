@@ -153,7 +153,7 @@ func (op *ReceiveOp) takeRestLocked() {
 	}
 }
 
-// shareRestLocked lets the reads that wait on the same file have the rest of the message that one of them got.
+// shareRestLocked lets the reads that wait on the same file have the rest of the message that one of them got, and tells those who poll it of what is left then.
 func (q *Queue) shareRestLocked(f *File, done *ipc.Completions) {
 	for r := range q.receivers.All() {
 		if f.rest == 0 {
@@ -164,6 +164,14 @@ func (q *Queue) shareRestLocked(f *File, done *ipc.Completions) {
 			r.takeRestLocked()
 			done.Add(r.Done)
 		}
+	}
+	if f.rest != 0 {
+		q.polls.Wake(func(polled *File) uint32 {
+			if polled == f {
+				return ipc.PollIn
+			}
+			return 0
+		}, done)
 	}
 }
 

@@ -50,6 +50,21 @@ func TestStreamShared(t *testing.T) {
 	s.want("a4=8")
 }
 
+// What no read takes of a message that went to one that waited is there for those who poll the file, and for no others.
+func TestStreamPollRest(t *testing.T) {
+	s := newSteps(t)
+	in, a, b := s.file("", wronly), s.file("stream", rdonly), s.file("stream", rdonly)
+	s.receiveOp(a, "r1", ReceiveOp{Size: 2})
+	s.receiveOp(a, "r2", ReceiveOp{Size: 2})
+	s.poll(a, "pa", ipc.POLLIN)
+	s.poll(b, "pb", ipc.POLLIN)
+	s.send(in, "s1", "1234")
+	s.want("r1=12", "r2=34", "s1=4")
+	s.receiveOp(a, "r3", ReceiveOp{Size: 2})
+	s.send(in, "s2", "567")
+	s.want("r3=56", "pa=woken", "s2=3")
+}
+
 // A message of no bytes is passed over.
 func TestStreamEmpty(t *testing.T) {
 	s := newSteps(t)
