@@ -121,9 +121,11 @@ func TestTraceMatches(t *testing.T) {
 	}{
 		{"msgq/q", "msgq/q", true}, {"msgq/q", "msgq/qq", false}, {"msgq/*", "msgq/q", true}, {"msgq/*", "msgq/d/q", true}, {"msgq/*", "pipes/q", false},
 		{"msgq/d", "msgq/d/q", true}, {"*", "shm/s", true}, {"msgq/q", "", false}, {"msgq/q?", "msgq/q1", true},
+		{"msgq/q", "msgq", false}, {"*/q", "msgq/d/q", false}, {"msgq/*/q", "msgq/d/q/r", true},
+		{"msgq/a", "msgq/a" + strings.Repeat("/d", 1900), true}, {"msgq/d", "msgq/a" + strings.Repeat("/d", 1900), false},
 	} {
 		if got := (&traceFile{pattern: c.pattern}).matches(c.path); got != c.want {
-			t.Errorf("%s for %s: %v", c.pattern, c.path, got)
+			t.Errorf("%s for %.30s: %v", c.pattern, c.path, got)
 		}
 	}
 }

@@ -20,8 +20,9 @@ type operation struct {
 	flags uint32    // of an OPEN
 	begun time.Time // when it came
 
-	// Of what is done to a name: the entry of the directory inode and, of RENAME, the entry that it becomes.
+	// Of what is done to a name: the entry of the directory inode, what that led to, nil if nothing, and, of RENAME, the entry that it becomes.
 	name   string
+	target *inode
 	to     *inode
 	toName string
 }
@@ -87,6 +88,13 @@ func (o *operation) replyOpen(x opened) {
 func (f *FS) watch(h *fuse.InHeader, name string) *watched {
 	w := &watched{operation{fs: f, call: conn.Call{Header: *h}, name: name, begun: f.now()}}
 	w.inode, w.view = f.inodeOf(h.NodeId)
+	if name != "" {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if e, st := f.entryOfLocked(h.NodeId, name); st.Ok() || st == fuse.ENOENT {
+			w.name, w.view, w.target = e.name, e.view, e.inode
+		}
+	}
 	return w
 }
 

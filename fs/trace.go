@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -101,9 +102,9 @@ type event struct {
 	took time.Duration
 	err  error
 
-	from, to string // what it was done to, and what that became
-	was      string // from, or what it was before it was removed
-	uid      uint32 // who owns it
+	from, to string   // what it was done to, and what that became
+	was      string   // from, or what it was before it was removed
+	uids     []uint32 // who may see it: who did it, who owns what it was done to and, of a name, what that led to
 	line     []byte
 }
 
@@ -113,7 +114,10 @@ func (e *event) look() {
 		e.fs.mu.Lock()
 		defer e.fs.mu.Unlock()
 		e.from, e.to = e.pathsLocked()
-		e.was, e.uid = e.from, e.inode.perm.UID
+		e.was, e.uids = e.from, []uint32{e.call.Header.Uid, e.inode.perm.UID}
+		if e.target != nil {
+			e.uids = append(e.uids, e.target.perm.UID)
+		}
 		if len(e.inode.names) == 0 && e.inode.last != "" {
 			e.was = e.inode.last
 		}
@@ -200,17 +204,27 @@ func (t *traceFile) wants(e *event) bool {
 		return true
 	}
 	e.look()
-	return (t.uid == 0 || t.uid == e.uid || t.uid == e.call.Header.Uid) && (t.pattern == "" || t.matches(e.was) || t.matches(e.to))
+	return (t.uid == 0 || slices.Contains(e.uids, t.uid)) && (t.pattern == "" || t.matches(e.was) || t.matches(e.to))
 }
 
-// matches says whether the pattern is for a path or a directory above it.
+// matches says whether the pattern is for a path or a directory above it: for as many of its names as the pattern has.
 func (t *traceFile) matches(p string) bool {
-	for ; p != "" && p != "."; p = path.Dir(p) {
-		if ok, _ := path.Match(t.pattern, p); ok {
-			return true
+	end := 0
+	for range strings.Count(t.pattern, "/") + 1 {
+		if end == len(p) {
+			return false
+		}
+		if end > 0 {
+			end++ // the slash
+		}
+		if n := strings.IndexByte(p[end:], '/'); n >= 0 {
+			end += n
+		} else {
+			end = len(p)
 		}
 	}
-	return false
+	ok, _ := path.Match(t.pattern, p[:end])
+	return ok
 }
 
 // add tells the file of an operation.

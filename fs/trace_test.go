@@ -78,6 +78,33 @@ func TestTraceLines(t *testing.T) {
 	}
 }
 
+// What is done to a name is told to the owner of what it led to, whoever did it; and a view is no part of the name.
+func TestTraceOfNames(t *testing.T) {
+	f := newTree(t, 0)
+	dir := f.queues()
+	f.made(dir, "q") // of user 1000
+	owner, other, made := f.traceOf("msgq/q", 1000), f.traceOf("msgq/q", 1001), f.traceOf("msgq/new", 0)
+	h := fuse.InHeader{Opcode: 10, NodeId: dir} // by root
+	f.want("UNLINK", f.Raw().Unlink(nil, &h, "q"), fuse.OK)
+	in := fuse.CreateIn{InHeader: fuse.InHeader{Opcode: 35, NodeId: dir}, Flags: syscall.O_RDWR, Mode: 0o600}
+	var out fuse.CreateOut
+	f.want("CREATE", f.Raw().Create(nil, &in, "new:raw", &out), fuse.OK)
+	for _, c := range []struct {
+		who  string
+		t    *traceFile
+		want string
+	}{
+		{"the owner", owner, "1000.000000 0 - UNLINK msgq/q - ok 0.000000\n"},
+		{"another", other, ""},
+		{"who waits for the new one", made, "1000.000000 0 - CREATE msgq/new:raw - ok 0.000000\n"},
+	} {
+		if got := strings.Join(c.t.readAll(1<<20), ""); got != c.want {
+			t.Errorf("%s is told %q, want %q", c.who, got, c.want)
+		}
+	}
+	f.Release(nil, &fuse.ReleaseIn{Fh: out.Fh})
+}
+
 // A reader gets whole lines as far as they fit, and what he was too slow for is counted where it is missing.
 func TestTraceRoom(t *testing.T) {
 	f := newTree(t, 0)
