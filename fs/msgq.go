@@ -212,13 +212,10 @@ func (p *msgqFile) write(op operation, in *fuse.WriteIn, data []byte) {
 	x := msgqSends.Get().(*msgqSend)
 	x.operation = op
 	x.op = msgq.SendOp{Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, Piece: continuesWrite(in), PID: p.caller(&in.InHeader), Done: x}
-	if !p.lines && !x.op.Piece {
-		var err error
-		if x.op.Piece, err = op.fs.writers.goesOn(in.Pid, len(data)); err != nil {
-			x.op.Data = bytes.Clone(data)
-			p.sendLater(x)
-			return
-		}
+	if !p.lines && !x.op.Piece && op.fs.writers.asksLater(in.Pid, len(data)) {
+		x.op.Data = bytes.Clone(data)
+		p.sendLater(x)
+		return
 	}
 	x.call.MayWait(x)
 	var done ipc.Completions
@@ -226,15 +223,21 @@ func (p *msgqFile) write(op operation, in *fuse.WriteIn, data []byte) {
 	p.file.Send(&x.op, &done)
 }
 
-// sendLater sends when the thread that writes can be looked at.
+// sendLater sends when the thread that writes has been looked at.
 func (p *msgqFile) sendLater(x *msgqSend) {
-	var done ipc.Completions
+	var (
+		done  ipc.Completions
+		tid   = x.call.Header.Pid
+		n     = len(x.op.Data)
+		piece bool
+	)
 	x.call.Later(
-		func(gaveUp func() bool) {
-			x.op.Piece = newWriters().goesOnLater(x.call.Header.Pid, len(x.op.Data), gaveUp)
-		},
+		func(gaveUp func() bool) { piece = newWriters().goesOnLater(tid, n, gaveUp) },
 		x,
-		func() { p.file.Send(&x.op, &done) },
+		func() {
+			x.op.Piece = piece
+			p.file.Send(&x.op, &done)
+		},
 		done.Deliver,
 		func() {
 			x.op.Err = syscall.EINTR

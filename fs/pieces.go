@@ -22,7 +22,6 @@ const maxPages = 256
 type writers struct {
 	calls taskFiles // /proc/TID/syscall
 	text  [256]byte
-	iov   []unix.Iovec
 }
 
 // newWriters makes one.
@@ -31,47 +30,51 @@ func newWriters() *writers { return &writers{calls: taskFiles{name: "syscall"}} 
 // errAwake is that a thread cannot be looked at yet, since it has sent its request and does not sleep, which it is about to, if it gets a processor.
 var errAwake = errors.New("the thread does not sleep yet")
 
-// goesOn says whether the write(2) of the thread tid goes on after the n bytes that have come. It does not know if the thread cannot be looked at (it is in
-// another pid namespace, or of a user whom the daemon may not trace), nor if io_uring writes; then it says no, and what comes after is refused (continuesWrite).
-// The error is errAwake.
-func (w *writers) goesOn(tid uint32, n int) (bool, error) {
+// asksLater says whether more has to be known than the thread that handles the requests may find out, of whether the write(2) of the thread tid goes on after the n bytes that
+// have come (goesOnLater); if not, it does not go on. Most threads are not asked about at all, and of the others most sleep in a call that is over with one WRITE.
+func (w *writers) asksLater(tid uint32, n int) bool {
 	if n < maxPages || tid == 0 { // each page gives a byte at least
-		return false, nil
+		return false
 	}
 	number, args, err := w.syscall(tid)
-	return err == nil && w.vectorGoesOn(tid, n, number, args), err
+	return err != nil || isLongVector(n, number, args)
 }
 
-// goesOnLater waits until it is known whether the write(2) goes on, or gaveUp says that nobody wants to know any more. It is for a table of one thread's own.
+// goesOnLater says whether the write(2) of the thread tid goes on after the n bytes that have come. It waits until the thread sleeps, or gaveUp says that nobody wants to know
+// any more, and for the thread's memory, which need not be there. It does not know if the thread cannot be looked at (it is in another pid namespace, or of
+// a user whom the daemon may not trace), nor if io_uring writes; then it says no, and what comes after is refused (continuesWrite). It is for writers that nobody else uses.
 func (w *writers) goesOnLater(tid uint32, n int, gaveUp func() bool) bool {
 	defer w.calls.close()
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
-		goesOn, err := w.goesOn(tid, n)
-		if err == nil || gaveUp() {
-			return goesOn
+		number, args, err := w.syscall(tid)
+		switch {
+		case err == nil:
+			return isLongVector(n, number, args) && w.vectorGoesOn(tid, n, args)
+		case gaveUp():
+			return false
 		}
 		time.Sleep(pause)
 	}
 }
 
-// vectorGoesOn says whether this system call writes more than n bytes, from more pieces than one WRITE can have.
-func (w *writers) vectorGoesOn(tid uint32, n, number int, args [6]uint64) bool {
-	if !slices.Contains([]int{unix.SYS_WRITEV, unix.SYS_PWRITEV, unix.SYS_PWRITEV2}, number) {
-		return false
-	}
+// isLongVector says whether this system call, of which n bytes have come, may write from more pieces than one WRITE can have.
+func isLongVector(n, number int, args [6]uint64) bool {
+	count := int(args[2])
+	return slices.Contains([]int{unix.SYS_WRITEV, unix.SYS_PWRITEV, unix.SYS_PWRITEV2}, number) && 2*count+n/page.Size >= maxPages && count <= maxIovecs
+}
+
+// vectorGoesOn says whether a call with this vector writes more than n bytes. Where the thread's memory comes from, from a file or from another process, it may wait for that.
+func (w *writers) vectorGoesOn(tid uint32, n int, args [6]uint64) bool {
 	base, count := args[1], int(args[2])
-	if 2*count+n/page.Size < maxPages || count > maxIovecs {
-		return false
-	}
-	w.iov = slices.Grow(w.iov[:0], count)[:count]
-	local := []unix.Iovec{{Base: (*byte)(unsafe.Pointer(&w.iov[0]))}}
+	vector := make([]unix.Iovec, count)
+	local := []unix.Iovec{{Base: (*byte)(unsafe.Pointer(&vector[0]))}}
 	local[0].SetLen(count * iovecSize)
 	remote := []unix.RemoteIovec{{Base: uintptr(base), Len: count * iovecSize}}
 	if got, err := unix.ProcessVMReadv(int(tid), local, remote, 0); err != nil || got != count*iovecSize {
 		return false
 	}
 	sum := 0
-	for _, v := range w.iov {
+	for _, v := range vector {
 		sum += int(v.Len)
 	}
 	return sum > n

@@ -43,53 +43,99 @@ func (c *Call) Beside(f func(c Call)) {
 func (c *Call) background(f func(c Call)) {
 	call := *c
 	c.conn.Background(func() {
-		defer func() {
-			if v := recover(); v != nil {
-				call.conn.logPanic(v)
-				call.Answering()
-				call.ReplyStatus(fuse.EIO) // if it had its answer, the kernel drops this one
-			}
-		}()
+		defer call.answerPanic()
 		f(call)
 	})
 }
 
-// Later begins the operation x of the call after ready has returned, which may sleep: beside the requests, and no longer than gaveUp says that nobody wants to know. begin is called
-// under the connection's lock, so that no Cancel comes before; deliver tells after it what it completed, even if it panics. If the caller was interrupted
-// meanwhile, interrupted is called instead of begin, without the lock.
+// answerPanic is to be deferred: a panic costs the call an EIO.
+func (c *Call) answerPanic() {
+	if v := recover(); v != nil {
+		c.conn.logPanic(v)
+		c.Answering()
+		c.ReplyStatus(fuse.EIO) // if it had its answer, the kernel drops this one
+	}
+}
+
+// Later begins the operation x of the call after ready has returned. That runs beside the requests, at most laterMax of them at a time. It may sleep, and be held up for as long
+// as other processes like; it should return soon when gaveUp says that nobody wants to know any more, and must not use x. begin is called under the
+// connection's lock, so that no Cancel comes before; deliver tells after it what it completed, even if it panics. If the caller is interrupted before, interrupted is
+// called at once, and begin is not.
 func (c *Call) Later(ready func(gaveUp func() bool), x Canceler, begin, deliver, interrupted func()) {
-	p := &pause{}
-	c.MayWait(p)
-	c.background(func(c Call) {
-		ready(func() bool {
-			c.conn.mu.Lock()
-			defer c.conn.mu.Unlock()
-			return p.interrupted || c.conn.ended
-		})
-		begun := func() bool {
-			defer deliver()
-			c.conn.mu.Lock()
-			defer c.conn.mu.Unlock()
-			if p.interrupted {
-				return false
-			}
-			c.conn.waiting[c.Header.Unique] = x
+	call, conn := *c, c.conn
+	p := &pause{gone: make(chan struct{}), interrupted: interrupted}
+	call.MayWait(p)
+	conn.background.Go(func() {
+		defer call.answerPanic()
+		if !p.while(conn, ready) {
+			return
+		}
+		defer deliver()
+		conn.mu.Lock()
+		defer conn.mu.Unlock()
+		if !p.canceled {
+			conn.waiting[call.Header.Unique] = x
 			begin()
-			return true
-		}()
-		if !begun {
-			interrupted()
 		}
 	})
 }
 
-// pause is an operation that has not begun yet. The connection's lock guards it.
-type pause struct{ interrupted bool }
+// laterMax is how many operations are made ready at a time. Whoever holds up some holds up no more than those of the others that have to be made ready too.
+const laterMax = 64
 
-// Cancel notes that it need not begin.
+// pause is an operation that has not begun yet.
+type pause struct {
+	gone        chan struct{} // closed when it need not begin
+	interrupted func()
+	canceled    bool // the connection's lock guards it
+}
+
+// Cancel ends it: it does not begin.
 func (p *pause) Cancel() func() {
-	p.interrupted = true
-	return func() {}
+	if p.canceled {
+		return func() {}
+	}
+	p.canceled = true
+	close(p.gone)
+	return p.interrupted
+}
+
+// while runs ready, and says whether it has come to its end before the pause or the connection did. A panic of ready is passed on.
+func (p *pause) while(conn *Conn, ready func(gaveUp func() bool)) bool {
+	gaveUp := func() bool {
+		select {
+		case <-p.gone:
+		case <-conn.ended:
+		default:
+			return false
+		}
+		return true
+	}
+	select {
+	case conn.later <- struct{}{}:
+	case <-p.gone:
+		return false
+	case <-conn.ended:
+		return false
+	}
+	result := make(chan any, 1)
+	go func() {
+		defer func() {
+			<-conn.later
+			result <- recover()
+		}()
+		ready(gaveUp)
+	}()
+	select {
+	case v := <-result:
+		if v != nil {
+			panic(v)
+		}
+		return true
+	case <-p.gone:
+	case <-conn.ended:
+	}
+	return false
 }
 
 // uninterruptible is an operation that an INTERRUPT does not end.

@@ -111,10 +111,11 @@ type Conn struct {
 
 	background sync.WaitGroup // what runs beside, and what waits for a place
 	places     chan struct{}  // one is taken by each that runs
+	later      chan struct{}  // one is taken by each operation that is made ready
+	ended      chan struct{}  // closed when no more requests come
 
-	mu      sync.Mutex          // guards waiting and ended
+	mu      sync.Mutex          // guards waiting
 	waiting map[uint64]Canceler // calls that may be waiting, by unique
-	ended   bool                // no more requests come
 
 	forgetting struct {
 		sync.Mutex         // guards names; a leaf
@@ -135,7 +136,10 @@ const backgroundMax = 64
 // New makes a connection of fd, an open /dev/fuse that is mounted. Requests that can wait go to h, all others to raw. The connection owns
 // fd from now on.
 func New(fd int, h Handler, raw fuse.RawFileSystem, opts Options) *Conn {
-	c := &Conn{fd: fd, handler: h, opts: opts, waiting: make(map[uint64]Canceler), places: make(chan struct{}, backgroundMax)}
+	c := &Conn{
+		fd: fd, handler: h, opts: opts, waiting: make(map[uint64]Canceler),
+		places: make(chan struct{}, backgroundMax), later: make(chan struct{}, laterMax), ended: make(chan struct{}),
+	}
 	c.proto = fuse.NewProtocolServer(raw, &fuse.MountOptions{
 		Name:     "ipcfs",
 		MaxWrite: MaxWrite,
@@ -163,9 +167,7 @@ func (c *Conn) Close() error { return unix.Close(c.fd) }
 // when nothing runs beside it any more.
 func (c *Conn) Serve() error {
 	defer func() {
-		c.mu.Lock()
-		c.ended = true
-		c.mu.Unlock()
+		close(c.ended)
 		c.background.Wait()
 	}()
 	runtime.LockOSThread()

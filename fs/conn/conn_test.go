@@ -297,7 +297,7 @@ func TestPanicBesideIsOneEIO(t *testing.T) {
 	}
 }
 
-// What begins later begins unless its caller was interrupted meanwhile, and can be interrupted as any when it has begun.
+// What begins later begins unless its caller was interrupted meanwhile, who is answered at once, and can be interrupted as any when it has begun.
 func TestLater(t *testing.T) {
 	c := connected{told: make(chan *Conn, 1)}
 	k := newKernel(t, c, false)
@@ -317,22 +317,49 @@ func TestLater(t *testing.T) {
 		}
 		if early {
 			k.interrupt(3, unique)
-			k.interrupt(5, 4) // which is answered, and so behind the other
-			if st, _ := k.answer(5); st != unix.EAGAIN {
-				t.Errorf("INTERRUPT of what is not known: %v", st)
+			if st, _ := k.answer(unique); st != unix.EINTR {
+				t.Errorf("%v, want EINTR", st)
 			}
 		}
 		again <- true
 		if gaveUp := <-looked; gaveUp != early {
 			t.Errorf("given up %v, want %v", gaveUp, early)
 		}
-		if !early {
-			<-began
+		if early {
 			k.interrupt(3, unique)
+			if st, _ := k.answer(3); st != unix.EAGAIN || len(began) > 0 {
+				t.Errorf("INTERRUPT of what is answered: %v; begun %d times", st, len(began))
+			}
+			continue
 		}
-		if st, _ := k.answer(unique); st != unix.EINTR || early && len(began) > 0 {
-			t.Errorf("%v, want EINTR; begun %d times", st, len(began))
+		<-began
+		k.interrupt(3, unique)
+		if st, _ := k.answer(unique); st != unix.EINTR {
+			t.Errorf("%v, want EINTR", st)
 		}
+	}
+}
+
+// Those that wait for a place to be made ready are interrupted as well, and those that are held up keep nobody from ending.
+func TestLaterWithoutAPlace(t *testing.T) {
+	c := connected{told: make(chan *Conn, 1)}
+	k := newKernel(t, c, false)
+	conn := <-c.told
+	heldUp := make(chan bool)
+	t.Cleanup(func() { close(heldUp) })
+	began := make(chan bool, laterMax+1)
+	for i := range uint64(laterMax + 1) {
+		x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: 100 + i}}}
+		x.call.Later(func(func() bool) { <-heldUp }, x, func() { began <- true }, func() {}, x.Cancel())
+	}
+	for i := range uint64(laterMax + 1) {
+		k.interrupt(3, 100+i)
+		if st, _ := k.answer(100 + i); st != unix.EINTR {
+			t.Errorf("%v, want EINTR", st)
+		}
+	}
+	if len(began) > 0 {
+		t.Errorf("%d have begun", len(began))
 	}
 }
 
