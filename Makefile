@@ -74,7 +74,7 @@ test: ## all tests, on real mounts, under the race detector; installs what they 
 
 .PHONY: unit
 unit: ## tests without a mount, in seconds
-	$(GOTEST) -race -timeout 2m ./objects/... ./fs/... ./cmd/...
+	$(GOTEST) -race -timeout 10m ./objects/... ./fs/... ./cmd/...
 
 .PHONY: integration
 integration: ## tests on real mounts, beside the kernel's own FIFOs, tmpfs and queues

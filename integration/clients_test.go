@@ -80,7 +80,7 @@ func touch(path string) error {
 // check runs the client on these pipes. Whatever it starts is in its process group, and ends with it.
 func (c client) check(t *testing.T, pipes []string) {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), patience)
+	ctx, stop := context.WithTimeout(t.Context(), allowance)
 	defer stop()
 	cmd := exec.CommandContext(ctx, c.run[0], append(append([]string{}, c.run[1:]...), pipes...)...)
 	var stdout, stderr bytes.Buffer
@@ -95,7 +95,7 @@ func (c client) check(t *testing.T, pipes []string) {
 		}
 	}
 	if ctx.Err() != nil {
-		err = fmt.Errorf("not done after %v (%w)", patience, err)
+		err = fmt.Errorf("not done after %v (%w)", allowance, err)
 	}
 	if got := stdout.String(); err != nil || got != c.want {
 		t.Errorf("%s: %v\n%s\n%s", strings.Join(cmd.Args, " "), err, differences(got, c.want), stderr.String())

@@ -19,6 +19,9 @@ import (
 // patience is how long a test waits while nothing goes on before it calls missing what must happen. Nothing is decided by how fast it happens.
 const patience = 30 * time.Second
 
+// allowance is how long a test waits for the end of what goes on.
+const allowance = 5 * patience
+
 // need skips the test if a tool is missing, or fails it where everything is required.
 func need(t testing.TB, tools ...string) {
 	t.Helper()
@@ -269,7 +272,7 @@ func eventually(t testing.TB, cond func() error) {
 		if text := err.Error(); text != last {
 			changed, last = time.Now(), text
 		}
-		if time.Since(changed) > patience || time.Since(began) > 5*patience {
+		if time.Since(changed) > patience || time.Since(began) > allowance {
 			t.Fatalf("after %v still: %v", time.Since(began).Round(time.Second), err)
 		}
 		time.Sleep(pause)

@@ -56,6 +56,7 @@ unix_socket_directories = '$1'
 dynamic_shared_memory_type = posix
 min_dynamic_shared_memory = 0
 fsync = off
+autovacuum = off
 max_parallel_workers_per_gather = 2
 max_parallel_maintenance_workers = 2
 parallel_setup_cost = 0

@@ -75,7 +75,7 @@ func newTmpfs(t *testing.T) string {
 type shmProgram struct {
 	run     []string
 	want    string        // its stdout, in every world
-	limit   time.Duration // how long it may take; patience if 0
+	limit   time.Duration // how long it may take; allowance if 0
 	unshare []string      // what it has of its own beside the mount namespace, as flags of unshare(1)
 	except  string        // why ipcfs is not held to it, if it is not: it is run on a tmpfs only
 }
@@ -93,7 +93,7 @@ func (p shmProgram) title() string {
 func (p shmProgram) check(t *testing.T, dir string) {
 	t.Helper()
 	defer clearShm(t, dir)
-	limit := cmp.Or(p.limit, patience)
+	limit := cmp.Or(p.limit, allowance)
 	ctx, stop := context.WithTimeout(t.Context(), limit)
 	defer stop()
 	args := slices.Concat([]string{"--mount", "--propagation", "private"}, p.unshare, []string{"sh", "-c", `mount --bind "$0" /dev/shm && exec "$@"`, dir}, p.run)

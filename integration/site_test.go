@@ -97,7 +97,7 @@ func finish(t testing.TB, cmd *exec.Cmd) ran {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	late := time.AfterFunc(allowance, func() { _ = cmd.Process.Kill() })
 	err := cmd.Wait()
 	var exit *exec.ExitError
 	switch {

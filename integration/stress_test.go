@@ -20,8 +20,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchD looks for tasks of the test's processes that stay in uninterruptible sleep for a second, until the test ends: a process that cannot be killed is our
-// bug.
+// longD is how long a task may be in uninterruptible sleep; for less it may wait for the disk.
+const longD = 10 * time.Second
+
+// watchD looks for tasks of the test's processes that stay in uninterruptible sleep, until the test ends: a process that cannot be killed is our bug.
 func watchD(t *testing.T) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -51,7 +53,7 @@ func watchD(t *testing.T) {
 				seen[key] = now
 				if first, ok := since[key]; ok {
 					seen[key] = first
-					if now.Sub(first) > time.Second {
+					if now.Sub(first) > longD {
 						stack, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "stack"))
 						t.Errorf("%s is in state D for %v:\n%s\n%s", path, now.Sub(first), b, stack)
 					}

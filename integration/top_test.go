@@ -54,7 +54,7 @@ func TestTopUnderLoad(t *testing.T) {
 					"pipes/busy":  {"IN/s": `[\d.]+[BK]`, "OUT/s": `[\d.]+[BK]`, "WAIT": `1|-`, "OPEN": "1w"},
 					"shm/seg":     {"FILL": "100%", "HELD": "1M", "OPEN": "att", "WAIT": "-"},
 					// In time it is full, and then its writer waits.
-					"msgq/filling": {"FILL": `[1-9]\d?%`, "IN/s": `[\d.]+[BK]`, "OUT/s": "-", "WAIT": `1|-`},
+					"msgq/filling": {"FILL": `[1-9]\d*%`, "IN/s": `[\d.]+[BK]|-`, "OUT/s": "-", "WAIT": `1|-`},
 					"msgq/full":    {"FILL": "100%", "HELD": "16K", "IN/s": "-", "OUT/s": "-", "WAIT": "1"},
 				} {
 					for column, pattern := range want {

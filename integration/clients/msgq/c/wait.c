@@ -294,12 +294,18 @@ static void end(char **args)
 enum { JOBS = 2000, WORKERS = 4 };
 
 static _Atomic int done[JOBS], left = JOBS;
-static const char *worker_view;
+
+struct worker {
+	pthread_t thread;
+	unsigned kind;
+	int fd;
+};
 
 static void *epoll_worker(void *arg)
 {
-	struct epoll_event e = { .events = EPOLLIN | *(unsigned *)arg };
-	int fd = view(worker_view, O_RDONLY | O_NONBLOCK), epoll = MUST(epoll_create1(EPOLL_CLOEXEC));
+	struct worker *w = arg;
+	struct epoll_event e = { .events = EPOLLIN | w->kind };
+	int fd = w->fd, epoll = MUST(epoll_create1(EPOLL_CLOEXEC));
 	struct message m;
 
 	MUST(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e));
@@ -330,18 +336,20 @@ static void workers(char **args)
 	unsigned kind = strcmp(args[1], "edge") ? 0 : EPOLLET;
 	int raw = view(":raw", O_WRONLY | O_NONBLOCK);
 	struct pollfd p = { .fd = raw, .events = POLLOUT };
-	pthread_t threads[WORKERS];
+	struct worker all[WORKERS];
 
-	worker_view = ":-3:raw";
-	for (int i = 0; i < WORKERS; i++)
-		MUST(-pthread_create(&threads[i], NULL, epoll_worker, &kind));
+	for (int i = 0; i < WORKERS; i++) {
+		all[i].kind = kind;
+		all[i].fd = view(":-3:raw", O_RDONLY | O_NONBLOCK); /* a worker that comes late may find no queue any more */
+		MUST(-pthread_create(&all[i].thread, NULL, epoll_worker, &all[i]));
+	}
 	for (int job = 0; job < JOBS; job++)
 		while (send_type(raw, 1 + job % 3, (char *)&job, sizeof job) < 0) {
 			CHECK(errno == EAGAIN);
 			MUST(poll(&p, 1, -1));
 		}
 	for (int i = 0; i < WORKERS; i++)
-		MUST(-pthread_join(threads[i], NULL));
+		MUST(-pthread_join(all[i].thread, NULL));
 	for (int job = 0; job < JOBS; job++)
 		CHECK(done[job] == 1);
 	say("%d jobs, each done once\n", JOBS);
