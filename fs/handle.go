@@ -56,6 +56,13 @@ func (t *handles) removeAll() map[uint64]*handle {
 	return all
 }
 
+// len is how many files are open.
+func (t *handles) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
+}
+
 // ofObjects returns the open files of objects, by fh.
 func (t *handles) ofObjects() map[uint64]*handle {
 	t.mu.Lock()

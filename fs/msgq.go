@@ -97,6 +97,10 @@ func (o *msgqObject) drop() {
 }
 
 func (o *msgqObject) open(op operation, in *fuse.OpenIn) {
+	if as, _ := op.view.(msgq.View); as.Mode == msgq.ModePeek {
+		o.openPeek(op, as.Selector)
+		return
+	}
 	o.fs.mu.Lock()
 	opened, err := o.create(callerOf(&in.InHeader), in.Flags, op.view)
 	o.fs.mu.Unlock()
@@ -110,7 +114,7 @@ func (o *msgqObject) open(op operation, in *fuse.OpenIn) {
 func (o *msgqObject) create(_ ipc.Caller, flags uint32, v view) (opened, error) {
 	as, _ := v.(msgq.View)
 	if as.Mode == msgq.ModePeek {
-		return o.peek(as.Selector)
+		return o.fs.peekFileLocked(o.peekText(as.Selector))
 	}
 	f, err := o.queue.Open(as, flags)
 	if err != nil {

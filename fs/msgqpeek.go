@@ -1,15 +1,16 @@
 package fs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"ipcfs/fs/conn"
 	"ipcfs/objects/msgq"
 )
 
@@ -19,29 +20,68 @@ type peekFile struct {
 	pos int // how much of the text was read: as a stream it is always read at offset 0. The thread that handles the requests owns it
 }
 
-// peek opens the view; FS.mu is held. ENFILE if the messages are too many.
-func (o *msgqObject) peek(s msgq.Selector) (opened, error) {
-	list, err := o.queue.Peek(s, maxTexts)
-	if err != nil {
-		if errors.Is(err, syscall.E2BIG) {
-			err = syscall.ENFILE
+// longPeek is from how many bytes and messages of a queue on its text is made beside the requests.
+const longPeek = 1 << 16
+
+// openPeek answers OPEN of the view.
+func (o *msgqObject) openPeek(op operation, s msgq.Selector) {
+	answer := func(op operation, text []byte, err error) {
+		o.fs.mu.Lock()
+		opened, err := o.fs.peekFileLocked(text, err)
+		o.fs.mu.Unlock()
+		if err != nil {
+			op.fail(err)
+			return
 		}
-		return opened{}, err
+		op.replyOpen(opened)
 	}
-	var b strings.Builder
+	if st := o.queue.Stat(); st.CBytes+st.QNum < longPeek {
+		text, err := o.peekText(s)
+		answer(op, text, err)
+		return
+	}
+	op.call.Beside(func(c conn.Call) {
+		var err error
+		text := o.fs.longText(func() (text []byte) {
+			text, err = o.peekText(s)
+			return text
+		})
+		c.Answering()
+		op.call = c
+		answer(op, text, err)
+	})
+}
+
+// peekText is what the view tells of the messages that s takes. ENFILE if they are too many.
+func (o *msgqObject) peekText(s msgq.Selector) ([]byte, error) {
+	list, err := o.queue.Peek(s, maxTexts)
+	if errors.Is(err, syscall.E2BIG) {
+		err = syscall.ENFILE
+	}
+	var b bytes.Buffer
 	for _, m := range list {
 		fmt.Fprintf(&b, "type=%d size=%d pid=%d text=", m.Type, len(m.Text), m.PID)
 		escapeText(&b, m.Text)
 		b.WriteByte('\n')
 	}
-	if err := o.fs.holdTextLocked(b.Len()); err != nil {
-		return opened{}, err
-	}
-	return opened{file: &peekFile{textFile: textFile{fs: o.fs, text: []byte(b.String())}}, flags: streamFlags}, nil
+	return b.Bytes(), err
 }
 
+// peekFileLocked makes an open file of a text, or passes on an error. ENFILE if those that are open hold too much already.
+func (f *FS) peekFileLocked(text []byte, err error) (opened, error) {
+	if err == nil {
+		err = f.holdTextLocked(len(text))
+	}
+	if err != nil {
+		return opened{}, err
+	}
+	return opened{file: &peekFile{textFile: textFile{fs: f, text: text}}, flags: streamFlags}, nil
+}
+
+const hexDigits = "0123456789abcdef"
+
 // escapeText writes text so that it is a part of one line: what cannot be printed, and the backslash, as in a string of C.
-func escapeText(b *strings.Builder, text []byte) {
+func escapeText(b *bytes.Buffer, text []byte) {
 	for len(text) > 0 {
 		r, n := utf8.DecodeRune(text)
 		switch {
@@ -55,7 +95,7 @@ func escapeText(b *strings.Builder, text []byte) {
 			b.WriteString(`\r`)
 		case r == utf8.RuneError && n == 1 || !unicode.IsPrint(r):
 			for _, c := range text[:n] {
-				fmt.Fprintf(b, `\x%02x`, c)
+				b.Write([]byte{'\\', 'x', hexDigits[c>>4], hexDigits[c&15]})
 			}
 		default:
 			b.Write(text[:n])

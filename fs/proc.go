@@ -17,6 +17,9 @@ const pollReady = ipc.PollIn | ipc.PollOut
 // maxTexts bounds the bytes of all open files of proc together, if there is more than one.
 const maxTexts = 64 << 20
 
+// maxTexting is how many long texts are made at once: each takes some ten times its size while it is.
+const maxTexting = 2
+
 // procNode is a file of proc.
 type procNode interface {
 	// open answers OPEN.
@@ -62,8 +65,8 @@ func (f *FS) makeProcLocked(owner ipc.Perm) {
 	}
 }
 
-// textNode is a file whose text is made when it is opened. What gather does is of the moment in which it is opened, and quick; the function that it returns makes the text,
-// beside the requests.
+// textNode is a file whose text is made when it is opened. What gather does is of the moment in which it is opened, and quick if there is little to tell; the function that it
+// returns makes the text, beside the requests.
 type textNode struct {
 	fs     *FS
 	gather func() func() []byte
@@ -71,7 +74,10 @@ type textNode struct {
 
 // open answers OPEN with the text of this moment.
 func (n *textNode) open(op operation, _ *fuse.OpenIn) {
-	text := n.gather()
+	text := func() []byte { return n.fs.longText(func() []byte { return n.gather()() }) }
+	if n.fs.tellsLittle() {
+		text = n.gather()
+	}
 	op.call.Beside(func(c conn.Call) {
 		t, err := n.fs.newText(text())
 		c.Answering()
@@ -82,6 +88,20 @@ func (n *textNode) open(op operation, _ *fuse.OpenIn) {
 		}
 		op.replyOpen(opened{file: t, flags: textFlags})
 	})
+}
+
+// tellsLittle says whether there are so few objects and open files that what is told of them is gathered at once.
+func (f *FS) tellsLittle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.objects)+f.handles.len() <= batch
+}
+
+// longText makes a text when one of maxTexting places is free. It is for who is beside the requests.
+func (f *FS) longText(text func() []byte) []byte {
+	f.texting <- struct{}{}
+	defer func() { <-f.texting }()
+	return text()
 }
 
 // truncate refuses: the text is not anybody's to change. That it is cut to nothing is what `>` begins with; the write is refused.

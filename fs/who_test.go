@@ -3,6 +3,8 @@ package fs
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -62,4 +64,29 @@ func TestEscapeName(t *testing.T) {
 			t.Errorf("%q: %s, want %s", name, got, want)
 		}
 	}
+}
+
+// Of long texts only a few are made at once, whoever asks.
+func TestLongTexts(t *testing.T) {
+	f := newTree(t, 0)
+	var made atomic.Int32
+	begun, goOn := make(chan int32, 10), make(chan bool)
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() {
+			f.longText(func() []byte {
+				begun <- made.Add(1)
+				<-goOn
+				made.Add(-1)
+				return nil
+			})
+		})
+	}
+	for range 10 {
+		if n := <-begun; n > maxTexting {
+			t.Errorf("%d are made at once", n)
+		}
+		goOn <- true
+	}
+	all.Wait()
 }
