@@ -78,4 +78,5 @@ func (q *Queue) sendLastLocked(f *File, line []byte, done *ipc.Completions) {
 	}
 	op := &SendOp{file: f, msg: m, size: len(line), last: true}
 	q.senders.Push(&op.Entry, op)
+	q.left++
 }

@@ -37,6 +37,10 @@ func (q *Queue) sendLinesLocked(op *SendOp, done *ipc.Completions) {
 	done.Add(op.Done)
 }
 
+// mayBeginLocked says whether a file may keep the beginning of a line. What a released file leaves for want of room waits with nobody, so it is bounded: by the number of
+// messages that the queue takes.
+func (q *Queue) mayBeginLocked() bool { return q.left <= q.qbytes }
+
 // beginLinesLocked sends the lines of data as far as they fit.
 func (q *Queue) beginLinesLocked(op *SendOp, data []byte, done *ipc.Completions) {
 	f, arena := op.file, q.ns.Arena
@@ -49,6 +53,10 @@ func (q *Queue) beginLinesLocked(op *SendOp, data []byte, done *ipc.Completions)
 	for err == nil && len(data) > 0 {
 		n := bytes.IndexByte(data, '\n') + 1
 		if n == 0 && f.carry.n+len(data) <= q.msgMax() {
+			if f.carry.n == 0 && !q.mayBeginLocked() {
+				err = syscall.ENOMEM
+				break
+			}
 			if err = f.carry.append(arena, data); err == nil {
 				op.N += len(data)
 			}
@@ -107,7 +115,7 @@ func (q *Queue) resumeLinesLocked(op *SendOp, done *ipc.Completions) bool {
 		q.commitLocked(m, done)
 
 		op.size = f.carry.line(arena, msgmax)
-		if op.size == 0 && f.carry.n <= msgmax { // the beginning of a line, or nothing
+		if op.size == 0 && f.carry.n <= msgmax && q.mayBeginLocked() { // the beginning of a line, or nothing
 			op.N += f.carry.n
 			op.base = f.carry.n
 		}

@@ -173,6 +173,37 @@ func TestLastLineWaits(t *testing.T) {
 	s.want()
 }
 
+// What released files leave waits with nobody, so it is bounded: there is no beginning of a line then.
+func TestLinesLeft(t *testing.T) {
+	s := newSteps(t)
+	s.setQBytes(2)
+	f, out := s.file("lines", rdwr), s.file("", rdonly)
+	s.send(f, "s", "1\n")
+	s.send(f, "s", "begun")
+	s.want("s=2", "s=5")
+	leave := func() {
+		g := s.file("lines", wronly)
+		s.send(g, "s", "abc")
+		s.close(g)
+	}
+	for range 3 {
+		leave()
+		s.want("s=3")
+	}
+	leave()
+	s.want("s=ENOMEM")
+	s.send(f, "s", " before")
+	s.want("s=7")
+	s.setQBytes(4)
+	s.wantQueue("1:1\n")
+	s.receive(out, "r")
+	s.want("r=1\n")
+	s.wantQueue("1:abc")
+	leave()
+	s.want("s=3")
+	s.do(s.q.Remove)
+}
+
 // A line of many writes, over pages; and one write of many lines, which wait.
 func TestLinesOverPages(t *testing.T) {
 	limits := smallLimits()

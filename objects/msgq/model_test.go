@@ -1,6 +1,7 @@
 package msgq
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ type model struct {
 	messages       []modelMsg
 	receivers      []*task
 	senders        []*task
+	left           int // of senders, the lines that released files left
 	removed        bool
 	log            []string
 }
@@ -41,12 +43,16 @@ type task struct {
 	data string // to send; with ModeLines what is still to be sent of it
 	n    int    // bytes sent
 	last bool   // nobody waits for it
+	left bool   // nor was there room for it
 
 	size int    // room to receive
 	got  string // received
 }
 
 func (m *model) end(t *task, result string) {
+	if t.left {
+		m.left--
+	}
 	if !t.last {
 		m.log = append(m.log, t.name+"="+result)
 	}
@@ -198,6 +204,13 @@ func (m *model) advance(t *task) bool {
 	for {
 		x, bad, size := m.next(t)
 		switch {
+		case size < 0 && f.carry == "" && m.left > m.qbytes: // a beginning of a line too many
+			if t.n > 0 {
+				m.end(t, fmt.Sprint(t.n))
+			} else {
+				m.end(t, "ENOMEM")
+			}
+			return true
 		case size < 0: // the beginning of a line
 			t.n += len(t.data)
 			f.carry += t.data
@@ -333,8 +346,13 @@ func (m *model) receive(t *task) {
 		}
 		m.messages = slices.Delete(m.messages, i, i+1)
 		done = t.take(x) && v.Mode != ModeLines
-		if i := m.find(v); !done && i >= 0 && t.room() >= len(m.messages[i].text) {
-			continue // it takes what is there before others are woken
+		if i := m.find(v); !done && i >= 0 { // it takes what is there before others are woken, up to what it has no room for
+			if t.room() >= len(m.messages[i].text) {
+				continue
+			}
+			m.wakeSenders()
+			m.end(t, cmp.Or(t.got, "E2BIG"))
+			return
 		}
 		m.wakeSenders()
 	}
@@ -389,6 +407,9 @@ func (m *model) release(f *modelFile) {
 	if f.carry != "" && !m.removed {
 		t := &task{f: &modelFile{view: View{Selector: f.view.Selector}}, data: f.carry, last: true}
 		m.begin(t)
+		if t.left = slices.Contains(m.senders, t); t.left {
+			m.left++
+		}
 	}
 	f.carry, f.rest = "", ""
 }

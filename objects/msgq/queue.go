@@ -61,6 +61,7 @@ type Queue struct {
 	senders   waitq.Queue[*SendOp]    // q_senders
 	polls     ipc.Polls[*File]
 	woken     []*SendOp // room for wakeSendersLocked
+	left      int       // of senders, the lines that released files left
 
 	times ipc.Times
 }
@@ -215,7 +216,7 @@ func (q *Queue) checkInvariants() {
 		return
 	}
 	verify.Held(&q.mu)
-	bytes, num, last := 0, 0, page.Ref(0)
+	bytes, num, left, last := 0, 0, 0, page.Ref(0)
 	for m := q.first; m != 0; m = q.head(m).next {
 		head := q.head(m)
 		verify.That(head.mtype > 0, "a message of type %d", head.mtype)
@@ -227,7 +228,11 @@ func (q *Queue) checkInvariants() {
 	verify.That(bytes == q.cbytes && num == q.qnum && last == q.last, "%d messages of %d bytes, counted are %d of %d", num, bytes, q.qnum, q.cbytes)
 	for op := range q.senders.All() {
 		verify.That(!q.fits(op.size), "a sender waits with %d bytes, and there is room: %d messages of %d bytes, limit %d", op.size, q.qnum, q.cbytes, q.qbytes)
+		if op.last {
+			left++
+		}
 	}
+	verify.That(left == q.left, "%d lines are left, counted are %d", left, q.left)
 	if q.removed {
 		verify.That(q.qnum+q.receivers.Len()+q.senders.Len() == 0, "removed with %d messages, %d receivers, %d senders", q.qnum, q.receivers.Len(), q.senders.Len())
 	}

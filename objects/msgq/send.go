@@ -33,7 +33,8 @@ type SendOp struct {
 // Send sends op.Data: with ModeLines a message for each line (see sendLinesLocked), else one message. It completes op at once or, while the queue has no room for
 // the message, leaves it waiting until receivers or a new limit have made room, Remove, or Cancel.
 //
-// EINVAL: longer than msgmax, or shorter than a type with ModeRaw; a type below 1; a view that sends none; or a piece of a message (Piece). EAGAIN: it would wait and NonBlock is set. ENOMEM: no memory left in the arena. EIDRM: the queue was removed. EBADF: not open for writing. Takes the
+// EINVAL: longer than msgmax, or shorter than a type with ModeRaw; a type below 1; a view that sends none; or a piece of a message (Piece). EAGAIN: it would wait and NonBlock is set. ENOMEM: no memory left in the arena, or for the beginning of a line
+// (mayBeginLocked). EIDRM: the queue was removed. EBADF: not open for writing. Takes the
 // queue's lock (ipc/msg.c:do_msgsnd).
 func (f *File) Send(op *SendOp, done *ipc.Completions) {
 	q := f.queue
@@ -196,7 +197,9 @@ func (q *Queue) resumeLocked(op *SendOp, done *ipc.Completions) bool {
 	m := op.msg
 	op.msg = 0
 	q.commitLocked(m, done)
-	if !op.last {
+	if op.last {
+		q.left--
+	} else {
 		done.Add(op.Done)
 	}
 	return true
@@ -209,7 +212,9 @@ func (q *Queue) giveUpLocked(op *SendOp, err syscall.Errno, done *ipc.Completion
 		q.endLinesLocked(op, err, done)
 		q.nextLinesLocked(op.file, done)
 		return
-	case !op.last:
+	case op.last:
+		q.left--
+	default:
 		op.N, op.Err = 0, err
 		done.Add(op.Done)
 	}
