@@ -50,9 +50,7 @@ func startWriter(t *testing.T, vector []unix.Iovec) *writer {
 		<-w.ended
 		_ = unix.Close(w.pipe[1])
 	})
-	look := newWriters()
-	defer look.calls.close()
-	for !look.asksLater(w.tid, 256) { // until it has got there
+	for !newWriters().goesOnLater(w.tid, 256, never) { // until it has got there
 		runtime.Gosched()
 	}
 	return w
@@ -126,10 +124,10 @@ func TestGoesOnWithoutMemory(t *testing.T) {
 	result := make(chan bool, 1)
 	go func() { result <- newWriters().goesOnLater(w.tid, 256, never) }()
 	for !threadIn(unix.SYS_PROCESS_VM_READV) { // until it waits for the memory
+		if len(result) > 0 {
+			t.Fatal("it does not wait for the memory")
+		}
 		runtime.Gosched()
-	}
-	if len(result) > 0 {
-		t.Error("it does not wait for the memory")
 	}
 	_ = unix.Close(int(fd)) // the memory comes, and is empty
 	if <-result {

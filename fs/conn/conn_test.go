@@ -340,15 +340,15 @@ func TestLater(t *testing.T) {
 	}
 }
 
-// Those that wait for a place to be made ready are interrupted as well, and those that are held up keep nobody from ending.
+// Those that wait for a place to be made ready are interrupted as well; and the connection ends, whoever is held up.
 func TestLaterWithoutAPlace(t *testing.T) {
+	heldUp := make(chan bool)
+	t.Cleanup(func() { close(heldUp) }) // when the connection has ended
 	c := connected{told: make(chan *Conn, 1)}
 	k := newKernel(t, c, false)
 	conn := <-c.told
-	heldUp := make(chan bool)
-	t.Cleanup(func() { close(heldUp) })
-	began := make(chan bool, laterMax+1)
-	for i := range uint64(laterMax + 1) {
+	began := make(chan bool, laterMax+2)
+	for i := range uint64(laterMax + 2) {
 		x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: 100 + i}}}
 		x.call.Later(func(func() bool) { <-heldUp }, x, func() { began <- true }, func() {}, x.Cancel())
 	}
