@@ -104,11 +104,7 @@ func (o *msgqObject) open(op operation, in *fuse.OpenIn) {
 	o.fs.mu.Lock()
 	opened, err := o.create(callerOf(&in.InHeader), in.Flags, op.view)
 	o.fs.mu.Unlock()
-	if err != nil {
-		op.fail(err)
-		return
-	}
-	op.replyOpen(opened)
+	op.answerOpen(opened, err)
 }
 
 func (o *msgqObject) create(_ ipc.Caller, flags uint32, v view) (opened, error) {

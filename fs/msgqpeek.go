@@ -10,7 +10,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"ipcfs/fs/conn"
 	"ipcfs/objects/msgq"
 )
 
@@ -25,30 +24,19 @@ const longPeek = 1 << 16
 
 // openPeek answers OPEN of the view.
 func (o *msgqObject) openPeek(op operation, s msgq.Selector) {
-	answer := func(op operation, text []byte, err error) {
+	open := func() (opened, error) {
+		text, err := o.peekText(s)
 		o.fs.mu.Lock()
-		opened, err := o.fs.peekFileLocked(text, err)
-		o.fs.mu.Unlock()
-		if err != nil {
-			op.fail(err)
-			return
-		}
-		op.replyOpen(opened)
+		defer o.fs.mu.Unlock()
+		return o.fs.peekFileLocked(text, err)
 	}
 	if st := o.queue.Stat(); st.CBytes+st.QNum < longPeek {
-		text, err := o.peekText(s)
-		answer(op, text, err)
+		op.answerOpen(open())
 		return
 	}
-	op.call.Beside(func(c conn.Call) {
-		var err error
-		text := o.fs.longText(func() (text []byte) {
-			text, err = o.peekText(s)
-			return text
-		})
-		c.Answering()
-		op.call = c
-		answer(op, text, err)
+	op.openBeside(func() (x opened, err error) {
+		o.fs.longText(func() { x, err = open() })
+		return x, err
 	})
 }
 

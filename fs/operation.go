@@ -84,6 +84,25 @@ func (o *operation) replyOpen(x opened) {
 	}
 }
 
+// answerOpen answers OPEN with a file that was opened, or the error.
+func (o *operation) answerOpen(x opened, err error) {
+	if err != nil {
+		o.fail(err)
+		return
+	}
+	o.replyOpen(x)
+}
+
+// openBeside answers OPEN with what open opens beside the requests (Call.Beside).
+func (o operation) openBeside(open func() (opened, error)) {
+	o.call.Beside(func(c conn.Call) {
+		x, err := open()
+		c.Answering()
+		o.call = c
+		o.answerOpen(x, err)
+	})
+}
+
 // watch begins an operation that a method of FS is about to answer. name is the entry of the directory that it is done to, "" if it is done to the node itself.
 func (f *FS) watch(h *fuse.InHeader, name string) *watched {
 	w := &watched{operation{fs: f, call: conn.Call{Header: *h}, name: name, begun: f.now()}}

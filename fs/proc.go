@@ -74,19 +74,16 @@ type textNode struct {
 
 // open answers OPEN with the text of this moment.
 func (n *textNode) open(op operation, _ *fuse.OpenIn) {
-	text := func() []byte { return n.fs.longText(func() []byte { return n.gather()() }) }
+	text := func() (b []byte) {
+		n.fs.longText(func() { b = n.gather()() })
+		return b
+	}
 	if n.fs.tellsLittle() {
 		text = n.gather()
 	}
-	op.call.Beside(func(c conn.Call) {
+	op.openBeside(func() (opened, error) {
 		t, err := n.fs.newText(text())
-		c.Answering()
-		op.call = c
-		if err != nil {
-			op.fail(err)
-			return
-		}
-		op.replyOpen(opened{file: t, flags: textFlags})
+		return opened{file: t, flags: textFlags}, err
 	})
 }
 
@@ -97,11 +94,11 @@ func (f *FS) tellsLittle() bool {
 	return len(f.objects)+f.handles.len() <= batch
 }
 
-// longText makes a text when one of maxTexting places is free. It is for who is beside the requests.
-func (f *FS) longText(text func() []byte) []byte {
+// longText lets a text be made when one of maxTexting places is free. It is for who is beside the requests.
+func (f *FS) longText(made func()) {
 	f.texting <- struct{}{}
 	defer func() { <-f.texting }()
-	return text()
+	made()
 }
 
 // truncate refuses: the text is not anybody's to change. That it is cut to nothing is what `>` begins with; the write is refused.

@@ -135,11 +135,7 @@ func (*shmObject) stream() bool { return false }
 
 func (o *shmObject) open(op operation, in *fuse.OpenIn) {
 	opened, err := o.create(processOf(&in.InHeader), in.Flags, op.view)
-	if err != nil {
-		op.fail(err)
-		return
-	}
-	op.replyOpen(opened)
+	op.answerOpen(opened, err)
 }
 
 func (o *shmObject) create(caller ipc.Caller, _ uint32, _ view) (opened, error) {

@@ -67,7 +67,7 @@ func (m *machine) lock(t *rapid.T) {
 
 func (m *machine) cancel(t *rapid.T) {
 	if len(m.calls) == 0 {
-		t.Skip()
+		return
 	}
 	c := m.calls[len(m.calls)-1-pick(t, "call", min(len(m.calls), 8))] // it may be complete, which must do no harm
 	m.m.stop(c.model.file, func(op *modelOp) bool { return op == c.model })

@@ -33,9 +33,9 @@ type SendOp struct {
 // Send sends op.Data: with ModeLines a message for each line (see sendLinesLocked), else one message. It completes op at once or, while the queue has no room for
 // the message, leaves it waiting until receivers or a new limit have made room, Remove, or Cancel.
 //
-// EINVAL: longer than msgmax, or shorter than a type with ModeRaw; a type below 1; a view that sends none; or a piece of a message (Piece). EAGAIN: it would wait and NonBlock is set. ENOMEM: no memory left in the arena, or for the beginning of a line
-// (mayBeginLocked). EIDRM: the queue was removed. EBADF: not open for writing. Takes the
-// queue's lock (ipc/msg.c:do_msgsnd).
+// EINVAL: longer than msgmax, or shorter than a type with ModeRaw; a type below 1; a view that sends none; or a piece of a message (Piece). EAGAIN: it would wait
+// and NonBlock is set. ENOMEM: no memory left in the arena; or the beginning of a line, when released files have left more of them than the queue takes messages.
+// EIDRM: the queue was removed. EBADF: not open for writing. Takes the queue's lock (ipc/msg.c:do_msgsnd).
 func (f *File) Send(op *SendOp, done *ipc.Completions) {
 	q := f.queue
 	q.mu.Lock()
