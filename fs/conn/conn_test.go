@@ -2,8 +2,11 @@ package conn
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -297,59 +300,119 @@ func TestPanicBesideIsOneEIO(t *testing.T) {
 	}
 }
 
-// What begins later begins unless its caller was interrupted meanwhile, who is answered at once, and can be interrupted as any when it has begun.
+// later makes the operation of a call of the thread tid begin later. The ready of it sends what gaveUp says to looked, and takes from again, twice; began gets a word when it begins.
+func later(conn *Conn, unique uint64, tid int) (looked, again, began chan bool) {
+	x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: unique, Caller: fuse.Caller{Pid: uint32(tid)}}}}
+	looked, again, began = make(chan bool), make(chan bool), make(chan bool, 1)
+	x.call.Later(
+		func(gaveUp func() bool) {
+			for range 2 {
+				looked <- gaveUp()
+				<-again
+			}
+		},
+		x, func() { began <- true }, func() {}, x.Cancel())
+	return looked, again, began
+}
+
+// What begins later begins also if its caller was interrupted meanwhile, which then ends its wait, and can be interrupted as any when it has begun.
 func TestLater(t *testing.T) {
 	c := connected{told: make(chan *Conn, 1)}
 	k := newKernel(t, c, false)
 	conn := <-c.told
 	for unique, early := range map[uint64]bool{100: true, 102: false} {
-		x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: unique}}}
-		looked, again, began := make(chan bool), make(chan bool), make(chan bool, 1)
-		x.call.Later(
-			func(gaveUp func() bool) {
-				looked <- gaveUp()
-				<-again
-				looked <- gaveUp()
-			},
-			x, func() { began <- true }, func() {}, x.Cancel())
-		if <-looked {
-			t.Error("given up before anything happened")
-		}
-		if early {
-			k.interrupt(3, unique)
-			if st, _ := k.answer(unique); st != unix.EINTR {
-				t.Errorf("%v, want EINTR", st)
+		looked, again, began := later(conn, unique, os.Getpid())
+		for range 2 {
+			if <-looked {
+				t.Error("given up, though the caller is there")
 			}
-		}
-		again <- true
-		if gaveUp := <-looked; gaveUp != early {
-			t.Errorf("given up %v, want %v", gaveUp, early)
-		}
-		if early {
-			k.interrupt(3, unique)
-			if st, _ := k.answer(3); st != unix.EAGAIN || len(began) > 0 {
-				t.Errorf("INTERRUPT of what is answered: %v; begun %d times", st, len(began))
+			if early {
+				k.interrupt(3, unique)
+				k.send(opOPEN, 6, make([]byte, 8)) // whose answer says that the interrupt was handled
+				if st, _ := k.answer(6); st != 0 {
+					t.Errorf("OPEN meanwhile: %v", st)
+				}
 			}
-			continue
+			if len(began) > 0 {
+				t.Error("begun before it is ready")
+			}
+			again <- true
 		}
-		<-began
-		k.interrupt(3, unique)
+		if !early {
+			<-began
+			k.interrupt(3, unique)
+		}
 		if st, _ := k.answer(unique); st != unix.EINTR {
 			t.Errorf("%v, want EINTR", st)
+		}
+		if early {
+			<-began
+		}
+		k.interrupt(3, unique)
+		if st, _ := k.answer(3); st != unix.EAGAIN {
+			t.Errorf("INTERRUPT of what is answered: %v", st)
 		}
 	}
 }
 
-// Those that wait for a place to be made ready are interrupted as well; and the connection ends, whoever is held up.
+// zombie is the number of a process that was killed and that nobody has waited for.
+func zombie(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() }) // which says that it was killed
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			return cmd.Process.Pid
+		}
+		if !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What was to begin later and whose caller is killed, or is not seen, does not begin and is answered when the caller was interrupted.
+func TestLaterOfWhoIsKilled(t *testing.T) {
+	c := connected{told: make(chan *Conn, 1)}
+	k := newKernel(t, c, false)
+	conn := <-c.told
+	for unique, tid := range map[uint64]int{100: zombie(t), 102: 0} {
+		looked, again, began := later(conn, unique, tid)
+		if <-looked {
+			t.Error("given up before anything happened")
+		}
+		k.interrupt(3, unique)
+		if st, _ := k.answer(unique); st != unix.EINTR {
+			t.Errorf("%v, want EINTR", st)
+		}
+		again <- true
+		if !<-looked {
+			t.Error("goes on for nobody")
+		}
+		again <- true
+		if len(began) > 0 {
+			t.Error("begun")
+		}
+	}
+}
+
+// Those that wait for a place to be made ready are answered as well when they are killed; and the connection ends, whoever is held up.
 func TestLaterWithoutAPlace(t *testing.T) {
 	heldUp := make(chan bool)
 	t.Cleanup(func() { close(heldUp) }) // when the connection has ended
 	c := connected{told: make(chan *Conn, 1)}
 	k := newKernel(t, c, false)
 	conn := <-c.told
+	killed := uint32(zombie(t))
 	began := make(chan bool, laterMax+2)
 	for i := range uint64(laterMax + 2) {
-		x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: 100 + i}}}
+		x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: 100 + i, Caller: fuse.Caller{Pid: killed}}}}
 		x.call.Later(func(func() bool) { <-heldUp }, x, func() { began <- true }, func() {}, x.Cancel())
 	}
 	for i := range uint64(laterMax + 1) {
