@@ -2,6 +2,7 @@ package shm
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"syscall"
 
@@ -63,19 +64,28 @@ func (g *Segment) Fallocate(mode uint32, off, n int64) error {
 		return syscall.EINVAL
 	}
 	if g.store.Private() {
-		return unix.Fallocate(g.file, mode, off, n)
+		return g.fallocate(mode, off, n)
 	}
 	g.mem.Lock()
 	defer g.mem.Unlock()
 	if mode&unix.FALLOC_FL_PUNCH_HOLE != 0 {
-		if err := unix.Fallocate(g.file, mode, off, n); err != nil {
+		if err := g.fallocate(mode, off, n); err != nil {
 			return err
 		}
 		g.forgetLocked(covered(off, n))
 		return nil
 	}
 	s := touched(off, n)
-	return g.fillLocked(s, func() error { return unix.Fallocate(g.file, mode, off, n) })
+	return g.fillLocked(s, func() error { return g.fallocate(mode, off, n) })
+}
+
+// fallocate is fallocate(2), which may end with EINTR, and then has changed nothing; the signal is one of those that Go's runtime sends to its threads.
+func (g *Segment) fallocate(mode uint32, off, n int64) error {
+	for {
+		if err := unix.Fallocate(g.file, mode, off, n); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // fillLocked takes what the pages of s miss from the limit, or gives ENOSPC, and lets fill fill them, all or none.
@@ -112,7 +122,20 @@ func (g *Segment) Copy(to int64, src *Segment, off int64, n int) (int, error) {
 	if n = int(min(int64(n), max(size-off, 0))); n == 0 || err != nil {
 		return 0, err
 	}
-	return g.put(to, n, func(n int) (int, error) { return unix.CopyFileRange(src.file, &off, g.file, &to, n, 0) })
+	return g.put(to, n, func(n int) (done int, err error) {
+		for done < n { // a signal, such as Go's runtime sends to its threads, ends a call before its end
+			k, err := unix.CopyFileRange(src.file, &off, g.file, &to, n-done, 0)
+			switch {
+			case k > 0:
+				done += k
+			case done > 0:
+				return done, nil
+			default:
+				return 0, err
+			}
+		}
+		return done, nil
+	})
 }
 
 // put lets write put up to n bytes at off: as many of them as there is memory for.

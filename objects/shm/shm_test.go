@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -127,6 +128,44 @@ func TestShmall(t *testing.T) {
 		want(t, "nothing", a.Fallocate(0, 0, 0), syscall.EINVAL)
 		a.Destroy()
 		s.wantFree("a destroyed segment gives its memory back", 3, b)
+	})
+}
+
+// The signals that Go's runtime sends to its own threads end no call.
+func TestSignalsEndNothing(t *testing.T) {
+	const most = 2000
+	eachStore(t, func(t *testing.T, private bool) {
+		s := newSite(t, private, smallLimits(most, 10))
+		from, to := s.segment(), s.segment()
+		defer from.Destroy()
+		defer to.Destroy()
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		tid, over, ended := unix.Gettid(), make(chan bool, 1), make(chan bool)
+		go func() {
+			defer close(ended)
+			for len(over) == 0 {
+				_ = unix.Tgkill(os.Getpid(), tid, unix.SIGURG)
+			}
+		}()
+		b := make([]byte, most/4*page.Size)
+		for range 20 {
+			want(t, "SetSize", from.SetSize(0), nil)
+			want(t, "Fallocate", from.Fallocate(0, 0, most/2*page.Size), nil)
+			want(t, "punching a hole", from.Fallocate(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, page.Size, page.Size), nil)
+			for name, f := range map[string]func() (int, error){
+				"Write": func() (int, error) { return from.Write(b, page.Size) },
+				"Copy":  func() (int, error) { return to.Copy(0, from, 0, len(b)) },
+				"Fault": func() (int, error) { return from.Fault(b, 0) },
+				"Read":  func() (int, error) { return from.Read(b, 0) },
+			} {
+				if n, err := f(); n != len(b) || err != nil {
+					t.Errorf("%s: %d, %v", name, n, err)
+				}
+			}
+		}
+		over <- true
+		<-ended
 	})
 }
 
