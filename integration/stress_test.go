@@ -383,9 +383,9 @@ func TestTenThousandBlockedReaders(t *testing.T) {
 				}
 				return nil
 			})
-			first, last := median(opens[:1000]), median(opens[n-1000:])
+			first, last := fast(opens[:1000]), fast(opens[n-1000:])
 			rss := residentMemory(t, m.daemon.Process.Pid)
-			t.Logf("open: median of the first 1000 %v, of the last 1000 %v; daemon's resident memory %d MiB", first, last, rss>>20)
+			t.Logf("open: the fast of the first 1000 take %v, of the last 1000 %v; daemon's resident memory %d MiB", first, last, rss>>20)
 			if last > 8*first { // were it in proportion, it would be more than 10 times that
 				t.Errorf("an open takes %v among %d pipes and %v among few", last, n, first)
 			}
@@ -428,9 +428,10 @@ func writeByte(path string, b byte) error {
 	return errors.Join(err, unix.Close(fd))
 }
 
-func median(d []time.Duration) time.Duration {
+// fast is what the fastest tenth takes at most: those that nothing else on the machine kept waiting.
+func fast(d []time.Duration) time.Duration {
 	s := slices.Sorted(slices.Values(d))
-	return s[len(s)/2]
+	return s[len(s)/10]
 }
 
 // residentMemory is VmRSS of a process in bytes.
