@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -110,7 +111,15 @@ func TestSignalsEndNothingInTheTree(t *testing.T) {
 		"create, unlink": func() error {
 			return errors.Join(opened(q+"2", unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, func(int) error { return nil }), unix.Unlink(q+"2"))
 		},
-		"readdir":      func() error { _, err := os.ReadDir(m.dir + "/proc"); return err },
+		"readdir": func() error {
+			return opened(m.dir+"/proc", unix.O_RDONLY|unix.O_DIRECTORY, func(fd int) error {
+				n, err := unix.ReadDirent(fd, make([]byte, 4096))
+				if n <= 0 && err == nil {
+					err = errors.New("no names")
+				}
+				return err
+			})
+		},
 		"proc/pipes":   readAll(m.dir + "/proc/pipes"),
 		"proc/files":   readAll(m.dir + "/proc/files"),
 		"proc/metrics": readAll(m.dir + "/proc/metrics"),
@@ -176,12 +185,26 @@ func TestMsgqKilledWithoutMemory(t *testing.T) {
 			}
 			return nil
 		})
-		for _, sig := range signals {
+		for i, sig := range signals {
+			if i > 0 { // until the kernel has told of the one before
+				eventually(t, func() error {
+					if status := procText(cmd.Process.Pid, "status"); !strings.Contains(status, "State:\tD") {
+						return errors.New(status)
+					}
+					return nil
+				})
+				var st unix.Statfs_t
+				if err := unix.Statfs(m.dir, &st); err != nil { // and so has the daemon
+					t.Fatal(err)
+				}
+			}
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
 		}
-		b.wait(t)
+		if b.wait(t); t.Failed() {
+			return
+		}
 		if state := cmd.ProcessState.Sys().(syscall.WaitStatus); state.Signal() != signals[len(signals)-1] {
 			t.Errorf("%v: %v %s", signals, cmd.ProcessState, b.out)
 		}

@@ -7,8 +7,9 @@
 //
 // One thread reads the device and handles each request to its end before it reads the next. Nothing that it does blocks, so this bounds
 // nothing but parallel copying; in return requests take effect in the order in which the kernel queued them. That makes close(2),
-// whose RELEASE nobody waits for, come before whatever its caller does next, as on a kernel object. The exception is what computes for long (gigabytes
-// of memory to give or to free): a few goroutines do that beside (Conn.Background), while its caller waits for the answer.
+// whose RELEASE nobody waits for, come before whatever its caller does next, as on a kernel object. The exceptions are what computes for long (gigabytes
+// of memory to give or to free), which a few goroutines do beside (Conn.Background) while its caller waits for the answer, and the few requests of whose caller something has
+// to be found out first, for which a limited number of goroutines look at him (Call.Later).
 //
 // Lock: Conn.mu guards the table of waiting calls. It is held while a call is cancelled, so it comes before the locks of objects; nothing
 // takes it while holding one of those, since answers are sent after an object's lock is released.
@@ -204,13 +205,7 @@ func (c *Conn) handle(in, out []byte) {
 		return
 	}
 	call := Call{conn: c, Header: *hdr}
-	defer func() {
-		if v := recover(); v != nil {
-			c.logPanic(v)
-			call.Answering()
-			call.ReplyStatus(fuse.EIO) // if it had its answer, the kernel drops this one
-		}
-	}()
+	defer call.answerPanic()
 	switch hdr.Opcode {
 	case opOPEN:
 		dispatch(c, call, in, c.handler.Open)
@@ -334,16 +329,21 @@ func as[T any](b []byte) (*T, bool) {
 // interrupt cancels the call that INTERRUPT names. If it is not known, either its answer is on the way or it was not read yet; EAGAIN makes
 // the kernel ask again for as long as the request has no answer.
 func (c *Conn) interrupt(call Call, in *fuse.InterruptIn) {
-	c.mu.Lock()
-	x := c.waiting[in.Unique]
-	if x == nil {
-		c.mu.Unlock()
+	if deliver := c.cancel(in.Unique); deliver != nil {
+		deliver()
+	} else {
 		call.ReplyStatus(fuse.EAGAIN)
-		return
 	}
-	deliver := x.Cancel()
-	c.mu.Unlock()
-	deliver()
+}
+
+// cancel cancels a call and returns what tells so; nil if it is not known.
+func (c *Conn) cancel(unique uint64) (deliver func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock() // also if it panics
+	if x := c.waiting[unique]; x != nil {
+		return x.Cancel()
+	}
+	return nil
 }
 
 // Waiting calls each for every call that may be waiting. What each looks at is what was known when the call was made to wait (Call.MayWait); it must not call back.

@@ -2,11 +2,8 @@ package conn
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"log"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -289,6 +286,28 @@ func TestWhatTakesLongRunsBeside(t *testing.T) {
 	}
 }
 
+// A panic of a Cancel costs its INTERRUPT an EIO, and leaves no lock held.
+func TestPanicOfCancel(t *testing.T) {
+	c := connected{told: make(chan *Conn, 1)}
+	k := newKernel(t, c, false)
+	call := Call{conn: <-c.told, Header: fuse.InHeader{Unique: 100}}
+	call.MayWait(panics{})
+	k.interrupt(3, 100)
+	if st, _ := k.answer(3); st != unix.EIO {
+		t.Fatalf("%v, want EIO", st)
+	}
+	call.Answering()
+	k.interrupt(5, 100)
+	if st, _ := k.answer(5); st != unix.EAGAIN {
+		t.Fatalf("%v, want EAGAIN", st)
+	}
+}
+
+// panics is a call whose Cancel panics.
+type panics struct{}
+
+func (panics) Cancel() func() { panic("cancel") }
+
 // A panic beside costs one request an EIO too.
 func TestPanicBesideIsOneEIO(t *testing.T) {
 	c := connected{told: make(chan *Conn, 1)}
@@ -297,148 +316,6 @@ func TestPanicBesideIsOneEIO(t *testing.T) {
 	call.Beside(func(Call) { panic("beside") })
 	if st, _ := k.answer(100); st != unix.EIO {
 		t.Fatalf("%v, want EIO", st)
-	}
-}
-
-// later makes the operation of a call of the thread tid begin later. The ready of it sends what gaveUp says to looked, and takes from again, twice; began gets a word when it begins.
-func later(conn *Conn, unique uint64, tid int) (looked, again, began chan bool) {
-	x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: unique, Caller: fuse.Caller{Pid: uint32(tid)}}}}
-	looked, again, began = make(chan bool), make(chan bool), make(chan bool, 1)
-	x.call.Later(
-		func(gaveUp func() bool) {
-			for range 2 {
-				looked <- gaveUp()
-				<-again
-			}
-		},
-		x, func() { began <- true }, func() {}, x.Cancel())
-	return looked, again, began
-}
-
-// What begins later begins also if its caller was interrupted meanwhile, which then ends its wait, and can be interrupted as any when it has begun.
-func TestLater(t *testing.T) {
-	c := connected{told: make(chan *Conn, 1)}
-	k := newKernel(t, c, false)
-	conn := <-c.told
-	for unique, early := range map[uint64]bool{100: true, 102: false} {
-		looked, again, began := later(conn, unique, os.Getpid())
-		for range 2 {
-			if <-looked {
-				t.Error("given up, though the caller is there")
-			}
-			if early {
-				k.interrupt(3, unique)
-				k.send(opOPEN, 6, make([]byte, 8)) // whose answer says that the interrupt was handled
-				if st, _ := k.answer(6); st != 0 {
-					t.Errorf("OPEN meanwhile: %v", st)
-				}
-			}
-			if len(began) > 0 {
-				t.Error("begun before it is ready")
-			}
-			again <- true
-		}
-		if !early {
-			<-began
-			k.interrupt(3, unique)
-		}
-		if st, _ := k.answer(unique); st != unix.EINTR {
-			t.Errorf("%v, want EINTR", st)
-		}
-		if early {
-			<-began
-		}
-		k.interrupt(3, unique)
-		if st, _ := k.answer(3); st != unix.EAGAIN {
-			t.Errorf("INTERRUPT of what is answered: %v", st)
-		}
-	}
-}
-
-// zombie is the number of a process that was killed and that nobody has waited for.
-func zombie(t *testing.T) int {
-	t.Helper()
-	cmd := exec.Command("sleep", "1000")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Wait() }) // which says that it was killed
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if err == nil {
-			return cmd.Process.Pid
-		}
-		if !errors.Is(err, unix.EINTR) {
-			t.Fatal(err)
-		}
-	}
-}
-
-// What was to begin later and whose caller is killed, or is not seen, does not begin and is answered when the caller was interrupted.
-func TestLaterOfWhoIsKilled(t *testing.T) {
-	c := connected{told: make(chan *Conn, 1)}
-	k := newKernel(t, c, false)
-	conn := <-c.told
-	for unique, tid := range map[uint64]int{100: zombie(t), 102: 0} {
-		looked, again, began := later(conn, unique, tid)
-		if <-looked {
-			t.Error("given up before anything happened")
-		}
-		k.interrupt(3, unique)
-		if st, _ := k.answer(unique); st != unix.EINTR {
-			t.Errorf("%v, want EINTR", st)
-		}
-		again <- true
-		if !<-looked {
-			t.Error("goes on for nobody")
-		}
-		again <- true
-		if len(began) > 0 {
-			t.Error("begun")
-		}
-	}
-}
-
-// Those that wait for a place to be made ready are answered as well when they are killed; and the connection ends, whoever is held up.
-func TestLaterWithoutAPlace(t *testing.T) {
-	heldUp := make(chan bool)
-	t.Cleanup(func() { close(heldUp) }) // when the connection has ended
-	c := connected{told: make(chan *Conn, 1)}
-	k := newKernel(t, c, false)
-	conn := <-c.told
-	killed := uint32(zombie(t))
-	began := make(chan bool, laterMax+2)
-	for i := range uint64(laterMax + 2) {
-		x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: 100 + i, Caller: fuse.Caller{Pid: killed}}}}
-		x.call.Later(func(func() bool) { <-heldUp }, x, func() { began <- true }, func() {}, x.Cancel())
-	}
-	for i := range uint64(laterMax + 1) {
-		k.interrupt(3, 100+i)
-		if st, _ := k.answer(100 + i); st != unix.EINTR {
-			t.Errorf("%v, want EINTR", st)
-		}
-	}
-	if len(began) > 0 {
-		t.Errorf("%d have begun", len(began))
-	}
-}
-
-// A panic of what begins later costs one request an EIO, and what it completed before is told.
-func TestPanicLater(t *testing.T) {
-	c := connected{told: make(chan *Conn, 1)}
-	k := newKernel(t, c, false)
-	x := &waitingRead{call: Call{conn: <-c.told, Header: fuse.InHeader{Unique: 100}}}
-	delivered := make(chan bool, 1)
-	x.call.Later(func(func() bool) {}, x, func() { panic("later") }, func() { delivered <- true }, func() {})
-	if st, _ := k.answer(100); st != unix.EIO || len(delivered) != 1 {
-		t.Fatalf("%v, want EIO; delivered %d", st, len(delivered))
-	}
-	k.interrupt(3, 100) // no lock is left held
-	if st, _ := k.answer(3); st != unix.EAGAIN {
-		t.Fatalf("%v, want EAGAIN", st)
 	}
 }
 

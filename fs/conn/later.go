@@ -3,6 +3,8 @@ package conn
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,8 +16,8 @@ import (
 // connection's lock, so that no Cancel comes before; deliver tells after it what it completed, even if it panics.
 //
 // A signal that the caller catches meanwhile is one that came before it had to wait: the operation begins, and what waits then ends at once. It is the kernel's own way;
-// msgsnd(2) looks for signals only where it sleeps, and while it copies the message from memory that does not come, nothing but SIGKILL ends it. If the caller is killed, or the
-// connection ends, abandoned is called instead of begin.
+// msgsnd(2) looks for signals only where it sleeps, and while it copies the message from memory that does not come, it ends when its process is killed and at nothing else.
+// If the caller is killed, or the connection ends, abandoned is called instead of begin.
 func (c *Call) Later(ready func(gaveUp func() bool), x Canceler, begin, deliver, abandoned func()) {
 	call, conn := *c, c.conn
 	p := &pause{interrupted: make(chan struct{})}
@@ -65,13 +67,47 @@ func (p *pause) isInterrupted() bool {
 	}
 }
 
-// lookForKill is how often a caller who was interrupted is looked at: the kernel sends one INTERRUPT only, be it for a signal that is caught or for the end.
-const lookForKill = 10 * time.Millisecond
+// A caller who was interrupted is looked at again and again: the kernel sends one INTERRUPT only, be it for a signal that is caught or for the end.
+const (
+	firstLook = time.Millisecond
+	lastLooks = 100 * time.Millisecond // apart
+)
 
 // whilePaused runs ready, and says whether it has come to its end before the caller or the connection did. A panic of ready is passed on.
 func (c *Call) whilePaused(p *pause, ready func(gaveUp func() bool)) bool {
-	over, result := make(chan struct{}), make(chan any, 1)
+	over, result := make(chan struct{}), make(chan string, 1)
 	defer close(over)
+	go c.prepare(ready, over, result)
+	interrupted, look := p.interrupted, (<-chan time.Time)(nil)
+	for pause := firstLook; ; {
+		select {
+		case panicked := <-result:
+			if panicked != "" {
+				panic(panicked)
+			}
+			return !p.isInterrupted() || !c.callerKilled()
+		case <-c.conn.ended:
+			return false
+		case <-interrupted:
+			interrupted = nil
+		case <-look:
+		}
+		if c.callerKilled() {
+			return false
+		}
+		look, pause = time.After(pause), min(2*pause, lastLooks)
+	}
+}
+
+// prepare runs ready in one of laterMax places, unless over is closed before there is one. The result is empty, or what it panicked with, and where.
+func (c *Call) prepare(ready func(gaveUp func() bool), over <-chan struct{}, result chan<- string) {
+	panicked := ""
+	defer func() {
+		if v := recover(); v != nil {
+			panicked = fmt.Sprintf("%v\n%s", v, debug.Stack())
+		}
+		result <- panicked
+	}()
 	gaveUp := func() bool {
 		select {
 		case <-over:
@@ -80,49 +116,30 @@ func (c *Call) whilePaused(p *pause, ready func(gaveUp func() bool)) bool {
 			return false
 		}
 	}
-	go func() {
-		defer func() { result <- recover() }()
-		select {
-		case c.conn.later <- struct{}{}:
-		case <-over:
-			return
-		}
-		defer func() { <-c.conn.later }()
+	select {
+	case c.conn.later <- struct{}{}:
+	case <-over:
+		return
+	}
+	defer func() { <-c.conn.later }()
+	if !gaveUp() {
 		ready(gaveUp)
-	}()
-	interrupted, look := p.interrupted, (<-chan time.Time)(nil)
-	for {
-		select {
-		case v := <-result:
-			if v != nil {
-				panic(v)
-			}
-			return true
-		case <-c.conn.ended:
-			return false
-		case <-interrupted:
-			interrupted, look = nil, time.Tick(lookForKill)
-		case <-look:
-		}
-		if c.callerKilled() {
-			return false
-		}
 	}
 }
 
-// callerKilled says whether the thread that called is about to end, or cannot be looked at. A signal that ends a process makes SIGKILL pending for each of its threads.
+// callerKilled says whether the thread that called is about to end, or cannot be looked at.
 func (c *Call) callerKilled() bool {
-	const kill = 1 << (unix.SIGKILL - 1)
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Header.Pid))
-	if err != nil {
-		return true
-	}
-	for line := range strings.Lines(string(text)) {
-		var pending uint64
-		for _, name := range []string{"SigPnd", "ShdPnd"} { // of the thread, and of its process
-			if _, err := fmt.Sscanf(line, name+": %x", &pending); err == nil && pending&kill != 0 {
-				return true
-			}
+	return err != nil || killPending(string(text))
+}
+
+// killPending says whether the thread with this /proc/TID/status has to end. Whatever signal kills a process makes SIGKILL pending for each of its threads, unless
+// it is one that dumps core, which is seen only when the thread goes on (kernel/signal.c:complete_signal).
+func killPending(status string) bool {
+	for line := range strings.Lines(status) {
+		if mask, ok := strings.CutPrefix(line, "SigPnd:"); ok {
+			pending, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err == nil && pending&(1<<(unix.SIGKILL-1)) != 0
 		}
 	}
 	return false
