@@ -79,7 +79,7 @@ func (c *Call) whilePaused(p *pause, ready func(gaveUp func() bool)) bool {
 	defer close(over)
 	go c.prepare(ready, over, result)
 	interrupted, look := p.interrupted, (<-chan time.Time)(nil)
-	for pause := firstLook; ; {
+	for wait := firstLook; ; {
 		select {
 		case panicked := <-result:
 			if panicked != "" {
@@ -95,7 +95,7 @@ func (c *Call) whilePaused(p *pause, ready func(gaveUp func() bool)) bool {
 		if c.callerKilled() {
 			return false
 		}
-		look, pause = time.After(pause), min(2*pause, lastLooks)
+		look, wait = time.After(wait), min(2*wait, lastLooks)
 	}
 }
 
