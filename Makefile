@@ -79,7 +79,7 @@ unit: ## tests without a mount, in seconds
 .PHONY: integration
 integration: ## tests on real mounts, beside the kernel's own FIFOs, tmpfs and queues
 	@echo '$(GOTEST) -race -v ./integration (all that it says is in integration.log)'; \
-	$(GOTEST) -race -timeout 40m -v ./integration > integration.log 2>&1 || failed=1; \
+	$(GOTEST) -race -timeout 60m -v ./integration > integration.log 2>&1 || failed=1; \
 	grep -E '^ +(diff|shm_diff|msgq_diff|stress|msgq_stress|clients)_test\.go:[0-9]+: |^ {10}[a-zA-Z]' integration.log || true; \
 	grep -E '^ *--- SKIP' -A1 integration.log || echo '== nothing was skipped'; \
 	echo "== $$(grep -cE '^ *--- PASS' integration.log) tests and subtests passed"; \
