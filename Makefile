@@ -69,8 +69,8 @@ test: ## all tests, on real mounts, under the race detector; installs what they 
 	@$(MAKE) --no-print-directory tools TOOLS='$(TEST_TOOLS)'
 	@$(MAKE) --no-print-directory unit integration
 	@echo "== once more on one processor, what is quick"
-	GOMAXPROCS=1 $(GOTEST) -race -timeout 5m ./objects/... ./fs/...
-	GOMAXPROCS=1 IPCFS_SCENARIOS=100 IPCFS_HAMMER=5 IPCFS_SEQUENCES=100 IPCFS_MSGQ_HAMMER=50000 $(GOTEST) -race -timeout 5m -run 'Differential|TestHammer|TestBlocked|TestMsgqHammer$$' ./integration
+	GOMAXPROCS=1 $(GOTEST) -race -timeout 15m ./objects/... ./fs/...
+	GOMAXPROCS=1 IPCFS_SCENARIOS=100 IPCFS_HAMMER=5 IPCFS_SEQUENCES=100 IPCFS_MSGQ_HAMMER=50000 $(GOTEST) -race -timeout 15m -run 'Differential|TestHammer|TestBlocked|TestMsgqHammer$$' ./integration
 
 .PHONY: unit
 unit: ## tests without a mount, in seconds
