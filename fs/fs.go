@@ -54,7 +54,8 @@ type FS struct {
 	writers *writers
 	conn    *conn.Conn             // set by Connected; nil in tests without one
 	dev     atomic.Pointer[string] // the device of the mount, as /proc/PID/maps names it; nil if it is not known
-	texting chan struct{}          // one is taken by each long text that is made
+	texting places                 // for the long texts that are made
+	lookers lookers                // for the looks at threads beside the requests
 
 	mu      sync.Mutex // guards all below, the inodes and the nodes
 	root    *inode
@@ -74,7 +75,8 @@ var (
 
 // New makes the tree: a directory for each kind, and proc.
 func New(ns *ipc.Namespace, opts Options) *FS {
-	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]time.Time), objects: make(map[*inode]struct{}), texting: make(chan struct{}, maxTexting)}
+	f := &FS{opts: opts, ns: ns, nodes: make(map[uint64]*node), retry: make(map[uint32]time.Time), objects: make(map[*inode]struct{})}
+	f.texting, f.lookers = make(places, maxTexting), newLookers()
 	f.shm, f.msgq = newShmKind(f), newMsgqKind(f)
 	f.kinds = []kind{pipes{fs: f}, f.shm, f.msgq}
 	f.metrics = make(map[string]*metrics)

@@ -212,7 +212,8 @@ func (p *msgqFile) write(op operation, in *fuse.WriteIn, data []byte) {
 	x := msgqSends.Get().(*msgqSend)
 	x.operation = op
 	x.op = msgq.SendOp{Data: data, NonBlock: in.Flags&syscall.O_NONBLOCK != 0, Piece: continuesWrite(in), PID: p.caller(&in.InHeader), Done: x}
-	if !p.lines && !x.op.Piece && op.fs.writers.asksLater(in.Pid, len(data)) {
+	mayBe := !p.lines && !x.op.Piece && len(data) <= int(op.fs.ns.Limits().MsgMax)+msgq.TypeSize // a message
+	if mayBe && op.fs.writers.asksLater(in.Pid, len(data)) {
 		x.op.Data = bytes.Clone(data)
 		p.sendLater(x)
 		return
@@ -229,10 +230,11 @@ func (p *msgqFile) sendLater(x *msgqSend) {
 		done  ipc.Completions
 		tid   = x.call.Header.Pid
 		n     = len(x.op.Data)
+		look  = x.fs.lookers
 		piece bool
 	)
 	x.call.Later(
-		func(gaveUp func() bool) { piece = newWriters().goesOnLater(tid, n, gaveUp) },
+		func(over <-chan struct{}) { piece = look.goesOn(tid, n, over) },
 		x,
 		func() {
 			x.op.Piece = piece

@@ -35,7 +35,7 @@ func (o *msgqObject) openPeek(op operation, s msgq.Selector) {
 		return
 	}
 	op.openBeside(func() (x opened, err error) {
-		o.fs.longText(func() { x, err = open() })
+		o.fs.texting.run(nil, func() { x, err = open() })
 		return x, err
 	})
 }

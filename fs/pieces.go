@@ -31,7 +31,7 @@ func newWriters() *writers { return &writers{calls: taskFiles{name: "syscall"}} 
 var errAwake = errors.New("the thread does not sleep yet")
 
 // asksLater says whether more has to be known than the thread that handles the requests may find out, of whether the write(2) of the thread tid goes on after the n bytes that
-// have come (goesOnLater); if not, it does not go on. Most threads are not asked about at all, and of the others most sleep in a call that is over with one WRITE.
+// have come (lookers.goesOn); if not, it does not go on. Most threads are not asked about at all, and of the others most sleep in a call that is over with one WRITE.
 func (w *writers) asksLater(tid uint32, n int) bool {
 	if n < maxPages || tid == 0 { // each page gives a byte at least
 		return false
@@ -40,20 +40,42 @@ func (w *writers) asksLater(tid uint32, n int) bool {
 	return err != nil || isLongVector(n, number, args)
 }
 
-// goesOnLater says whether the write(2) of the thread tid goes on after the n bytes that have come. It waits until the thread sleeps, or gaveUp says that nobody wants to know
-// any more, and for the thread's memory, which need not be there. It does not know if the thread cannot be looked at (it is in another pid namespace, or of
-// a user whom the daemon may not trace), nor if io_uring writes; then it says no, and what comes after is refused (continuesWrite). It is for writers that nobody else uses.
-func (w *writers) goesOnLater(tid uint32, n int, gaveUp func() bool) bool {
+// lookers bound the looks at threads beside the requests. A thread that does not sleep yet soon does, but the memory of one may not come for as long as others like: whoever waits for
+// that holds up nobody but those that have to look at memory too.
+type lookers struct{ sleep, memory places }
+
+// lookersMax is how many look at a time, of each.
+const lookersMax = 64
+
+func newLookers() lookers { return lookers{make(places, lookersMax), make(places, lookersMax)} }
+
+// goesOn says whether the write(2) of the thread tid goes on after the n bytes that have come. It waits until the thread sleeps, and for the thread's memory, which need not be
+// there, unless over is closed, when nobody wants to know any more. It does not know if the thread cannot be looked at (it is in another pid namespace, or of
+// a user whom the daemon may not trace), nor if io_uring writes; then it says no, and what comes after is refused (continuesWrite).
+func (l lookers) goesOn(tid uint32, n int, over <-chan struct{}) (goesOn bool) {
+	var args [6]uint64
+	long := false
+	l.sleep.run(over, func() { args, long = longVector(tid, n, over) })
+	if long {
+		l.memory.run(over, func() { goesOn = vectorGoesOn(tid, n, args) })
+	}
+	return goesOn
+}
+
+// longVector waits until the thread tid sleeps, or over is closed, and says whether its system call is one of isLongVector, and the arguments.
+func longVector(tid uint32, n int, over <-chan struct{}) (args [6]uint64, long bool) {
+	w := newWriters()
 	defer w.calls.close()
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
 		number, args, err := w.syscall(tid)
-		switch {
-		case err == nil:
-			return isLongVector(n, number, args) && w.vectorGoesOn(tid, n, args)
-		case gaveUp():
-			return false
+		if err == nil {
+			return args, isLongVector(n, number, args)
 		}
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-over:
+			return args, false
+		}
 	}
 }
 
@@ -64,7 +86,7 @@ func isLongVector(n, number int, args [6]uint64) bool {
 }
 
 // vectorGoesOn says whether a call with this vector writes more than n bytes. Where the thread's memory comes from, from a file or from another process, it may wait for that.
-func (w *writers) vectorGoesOn(tid uint32, n int, args [6]uint64) bool {
+func vectorGoesOn(tid uint32, n int, args [6]uint64) bool {
 	base, count := args[1], int(args[2])
 	vector := make([]unix.Iovec, count)
 	local := []unix.Iovec{{Base: (*byte)(unsafe.Pointer(&vector[0]))}}

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +51,7 @@ func startWriter(t *testing.T, vector []unix.Iovec) *writer {
 		<-w.ended
 		_ = unix.Close(w.pipe[1])
 	})
-	for !newWriters().goesOnLater(w.tid, 256, never) { // until it has got there
+	for !newLookers().goesOn(w.tid, 256, nil) { // until it has got there
 		runtime.Gosched()
 	}
 	return w
@@ -65,16 +66,13 @@ func fillVector(vector []unix.Iovec) {
 	}
 }
 
-// never is that somebody still wants to know.
-func never() bool { return false }
-
 // A thread that sleeps in its writev(2) tells how much that is of.
 func TestGoesOn(t *testing.T) {
 	vector := make([]unix.Iovec, 300)
 	fillVector(vector)
 	w := startWriter(t, vector)
 	for n, want := range map[int]bool{299: true, 300: false} {
-		if goesOn := newWriters().goesOnLater(w.tid, n, never); goesOn != want {
+		if goesOn := newLookers().goesOn(w.tid, n, nil); goesOn != want {
 			t.Errorf("a writev of 300 bytes of which %d have come: %v, want %v", n, goesOn, want)
 		}
 	}
@@ -121,13 +119,34 @@ func TestGoesOnWithoutMemory(t *testing.T) {
 	if !look.asksLater(w.tid, 256) {
 		t.Error("not asked later")
 	}
+	l := lookers{make(places, 1), make(places, 1)}
 	result := make(chan bool, 1)
-	go func() { result <- newWriters().goesOnLater(w.tid, 256, never) }()
+	go func() { result <- l.goesOn(w.tid, 256, nil) }()
 	for !threadIn(unix.SYS_PROCESS_VM_READV) { // until it waits for the memory
 		if len(result) > 0 {
 			t.Fatal("it does not wait for the memory")
 		}
 		runtime.Gosched()
+	}
+	// That holds up nobody whose memory need not be looked at.
+	other := exec.Command("cat")
+	in, err := other.StdinPipe()
+	if err == nil {
+		err = other.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	close(over)
+	if l.goesOn(uint32(other.Process.Pid), 256, nil) || l.goesOn(w.tid, 256, over) {
+		t.Error("goes on what does not, or nobody wants to know of")
+	}
+	if err := errors.Join(in.Close(), other.Wait()); err != nil {
+		t.Error(err)
+	}
+	if len(result) > 0 {
+		t.Error("it has not waited for the memory")
 	}
 	_ = unix.Close(int(fd)) // the memory comes, and is empty
 	if <-result {
@@ -163,20 +182,20 @@ func TestGoesOnLater(t *testing.T) {
 	if _, err := out.Read(make([]byte, 1)); err != nil { // until it has begun
 		t.Fatal(err)
 	}
-	asked := 0
-	for asked != 3 { // it may sleep for once, until a page of its program comes
-		asked = 0
-		if newWriters().goesOnLater(pid, 256, func() bool { asked++; return asked == 3 }) {
-			t.Fatal("it does what it does not")
-		}
+	look := newWriters()
+	defer look.calls.close()
+	for !look.asksLater(pid, 256) { // it may sleep for once, until a page of its program comes
+		runtime.Gosched()
 	}
-	asked = 0
-	goesOn := newWriters().goesOnLater(pid, 256, func() bool {
-		asked++
-		_ = hog.Process.Kill()
-		return false
-	})
-	if goesOn || asked == 0 {
-		t.Errorf("a thread that ends: %v, after %d times", goesOn, asked)
+	over := make(chan struct{})
+	close(over)
+	if newLookers().goesOn(pid, 256, over) { // and it returns
+		t.Error("it does what it does not")
+	}
+	result := make(chan bool, 1)
+	go func() { result <- newLookers().goesOn(pid, 256, nil) }()
+	_ = hog.Process.Kill()
+	if <-result {
+		t.Error("a thread that ends goes on")
 	}
 }

@@ -74,17 +74,22 @@ type textNode struct {
 
 // open answers OPEN with the text of this moment.
 func (n *textNode) open(op operation, _ *fuse.OpenIn) {
-	text := func() (b []byte) {
-		n.fs.longText(func() { b = n.gather()() })
-		return b
-	}
-	if n.fs.tellsLittle() {
-		text = n.gather()
-	}
+	text := n.text()
 	op.openBeside(func() (opened, error) {
 		t, err := n.fs.newText(text())
 		return opened{file: t, flags: textFlags}, err
 	})
+}
+
+// text returns what makes the text: of this moment, or, if there is much to tell, of the one in which there is a place for it.
+func (n *textNode) text() func() []byte {
+	if n.fs.tellsLittle() {
+		return n.gather()
+	}
+	return func() (b []byte) {
+		n.fs.texting.run(nil, func() { b = n.gather()() })
+		return b
+	}
 }
 
 // tellsLittle says whether there are so few objects and open files that what is told of them is gathered at once.
@@ -92,13 +97,6 @@ func (f *FS) tellsLittle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.objects)+f.handles.len() <= batch
-}
-
-// longText lets a text be made when one of maxTexting places is free. It is for who is beside the requests.
-func (f *FS) longText(made func()) {
-	f.texting <- struct{}{}
-	defer func() { <-f.texting }()
-	made()
 }
 
 // truncate refuses: the text is not anybody's to change. That it is cut to nothing is what `>` begins with; the write is refused.

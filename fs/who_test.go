@@ -66,26 +66,49 @@ func TestEscapeName(t *testing.T) {
 	}
 }
 
-// Of long texts only a few are made at once, whoever asks.
+// Of long texts only a few are made at once, whoever asks; one of which there is little to tell needs no place.
 func TestLongTexts(t *testing.T) {
 	f := newTree(t, 0)
-	var made atomic.Int32
+	taken := -1
+	n := &textNode{fs: f.FS, gather: func() func() []byte {
+		return func() []byte { taken = len(f.texting); return nil }
+	}}
+	if n.text()(); taken != 0 {
+		t.Errorf("a short text takes %d places", taken)
+	}
+	dir := f.queues()
+	for i := range batch + 1 {
+		f.made(dir, fmt.Sprint("q", i))
+	}
+	if n.text()(); taken != 1 {
+		t.Errorf("a long text takes %d places", taken)
+	}
+}
+
+// No more run at once than there are places, and nothing does for whom it is over.
+func TestPlaces(t *testing.T) {
+	const most = 2
+	p := make(places, most)
+	var running atomic.Int32
 	begun, goOn := make(chan int32, 10), make(chan bool)
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() {
-			f.longText(func() {
-				begun <- made.Add(1)
+			p.run(nil, func() {
+				begun <- running.Add(1)
 				<-goOn
-				made.Add(-1)
+				running.Add(-1)
 			})
 		})
 	}
 	for range 10 {
-		if n := <-begun; n > maxTexting {
-			t.Errorf("%d are made at once", n)
+		if n := <-begun; n > most {
+			t.Errorf("%d run at once", n)
 		}
 		goOn <- true
 	}
 	all.Wait()
+	over := make(chan struct{})
+	close(over)
+	make(places).run(over, func() { t.Error("runs, and it is over") })
 }

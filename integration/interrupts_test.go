@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -154,9 +155,9 @@ func TestSignalsEndNothingInTheTree(t *testing.T) {
 	}
 }
 
-// Of a writer whose memory does not come nobody can say whether more follows. As in msgsnd(2) a signal that is caught does not end it, and SIGKILL does, also when it comes after the
-// kernel has told of the first; what was not sent whole is not sent.
-func TestMsgqKilledWithoutMemory(t *testing.T) {
+// heldUp starts n processes that send to q and whose memory the daemon waits for, as far as it looks at so many at once.
+func (m *mount) heldUp(t *testing.T, q string, n int) []*blocker {
+	t.Helper()
 	need(t, "cc")
 	if fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0); errno != 0 {
 		skip(t, "userfaultfd: %v", errno)
@@ -167,24 +168,75 @@ func TestMsgqKilledWithoutMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	all := make([]*blocker, n)
+	for i := range all {
+		all[i] = startBlocker(t, exec.Command(client, q), nil)
+	}
+	eventually(t, func() error {
+		for _, b := range all {
+			select {
+			case <-b.ended:
+				return fmt.Errorf("one has ended: %v %s", b.cmd.ProcessState, b.out)
+			default:
+			}
+		}
+		if looks := threadsIn(m.daemon.Process.Pid, unix.SYS_PROCESS_VM_READV); looks != min(n, looksAtMemory) {
+			return fmt.Errorf("the daemon waits for the memory of %d", looks)
+		}
+		return nil
+	})
+	return all
+}
+
+// looksAtMemory is for the memory of how many processes the daemon waits at once.
+const looksAtMemory = 64
+
+// Those whose memory does not come hold up nobody who sends as one does.
+func TestMsgqBesideHeldUp(t *testing.T) {
+	m := newMount(t)
+	q := newQueue(t, m, "q", false)
+	all := m.heldUp(t, q, looksAtMemory+2)
+	late := time.AfterFunc(allowance, func() { m.abort(t) })
+	defer late.Stop()
+	sent := memoryAt(t, 0, 300)
+	letters(sent, 0)
+	err := stormed(func() error { // a thread that gets signals does not sleep when it is looked at
+		fd, err := unix.Open(q+":7", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		got := make([]byte, len(sent))
+		for range 1000 {
+			if n, err := unix.Write(fd, sent); n != len(sent) || err != nil {
+				return fmt.Errorf("write: %d, %w", n, err)
+			}
+			if n, err := unix.Read(fd, got); n != len(sent) || err != nil || !bytes.Equal(got, sent) {
+				return fmt.Errorf("read: %d, %w", n, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, b := range all {
+		_ = b.cmd.Process.Kill()
+	}
+	for _, b := range all {
+		b.wait(t)
+	}
+}
+
+// Of a writer whose memory does not come nobody can say whether more follows. As in msgsnd(2) a signal that is caught does not end it, and SIGKILL does, also when it comes after the
+// kernel has told of the first; what was not sent whole is not sent.
+func TestMsgqKilledWithoutMemory(t *testing.T) {
 	m := newMount(t)
 	before := daemonUse(t, m)
 	q := newQueue(t, m, "q", false)
 	for _, signals := range [][]syscall.Signal{{unix.SIGKILL}, {unix.SIGTERM}, {unix.SIGUSR1, unix.SIGKILL}, {unix.SIGUSR1, unix.SIGUSR1, unix.SIGTERM}} {
-		cmd := exec.Command(client, q)
-		b := startBlocker(t, cmd, nil)
-		daemon := &blocker{cmd: m.daemon}
-		eventually(t, func() error { // until the daemon waits for the vector
-			select {
-			case <-b.ended:
-				return fmt.Errorf("it has ended: %v %s", cmd.ProcessState, b.out)
-			default:
-			}
-			if !daemon.blockedIn(unix.SYS_PROCESS_VM_READV) {
-				return errors.New("the daemon does not look at the vector")
-			}
-			return nil
-		})
+		b := m.heldUp(t, q, 1)[0]
+		cmd := b.cmd
 		for i, sig := range signals {
 			if i > 0 { // until the kernel has told of the one before
 				eventually(t, func() error {

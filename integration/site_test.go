@@ -300,14 +300,17 @@ func (b *blocker) wait(t testing.TB) {
 }
 
 // blockedIn says whether a thread of the process is in the system call with this number.
-func (b *blocker) blockedIn(number int) bool {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", b.cmd.Process.Pid))
+func (b *blocker) blockedIn(number int) bool { return threadsIn(b.cmd.Process.Pid, number) > 0 }
+
+// threadsIn is how many threads of a process are in the system call with this number.
+func threadsIn(pid, number int) (n int) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
 	for _, f := range files {
 		if text, err := os.ReadFile(f); err == nil && strings.HasPrefix(string(text), strconv.Itoa(number)+" ") {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // output collects what a process writes while it runs.

@@ -9,7 +9,7 @@
 // nothing but parallel copying; in return requests take effect in the order in which the kernel queued them. That makes close(2),
 // whose RELEASE nobody waits for, come before whatever its caller does next, as on a kernel object. The exceptions are what computes for long (gigabytes
 // of memory to give or to free), which a few goroutines do beside (Conn.Background) while its caller waits for the answer, and the few requests of whose caller something has
-// to be found out first, for which a limited number of goroutines look at him (Call.Later).
+// to be found out first, which have a goroutine each until then (Call.Later).
 //
 // Lock: Conn.mu guards the table of waiting calls. It is held while a call is cancelled, so it comes before the locks of objects; nothing
 // takes it while holding one of those, since answers are sent after an object's lock is released.
@@ -112,7 +112,6 @@ type Conn struct {
 
 	background sync.WaitGroup // what runs beside, and what waits for a place
 	places     chan struct{}  // one is taken by each that runs
-	later      chan struct{}  // one is taken by each operation that is made ready
 	ended      chan struct{}  // closed when no more requests come
 
 	mu      sync.Mutex          // guards waiting
@@ -139,7 +138,7 @@ const backgroundMax = 64
 func New(fd int, h Handler, raw fuse.RawFileSystem, opts Options) *Conn {
 	c := &Conn{
 		fd: fd, handler: h, opts: opts, waiting: make(map[uint64]Canceler),
-		places: make(chan struct{}, backgroundMax), later: make(chan struct{}, laterMax), ended: make(chan struct{}),
+		places: make(chan struct{}, backgroundMax), ended: make(chan struct{}),
 	}
 	c.proto = fuse.NewProtocolServer(raw, &fuse.MountOptions{
 		Name:     "ipcfs",

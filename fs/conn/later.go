@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Later begins the operation x of the call after ready has returned. That runs beside the requests, at most laterMax of them at a time. It may sleep, and be held up for as long
-// as other processes like; it should return soon when gaveUp says that nobody wants to know any more, and must not use x. begin is called under the
-// connection's lock, so that no Cancel comes before; deliver tells after it what it completed, even if it panics.
+// Later begins the operation x of the call after ready has returned, which runs beside the requests. It may sleep, and be held up for as long as other processes like; it should
+// return soon when over is closed, since nobody wants to know any more, and must not use x. What it needs it has to bound itself: there are as many as threads that wait for it.
+// begin is called under the connection's lock, so that no Cancel comes before; deliver tells after it what it completed, even if it panics.
 //
 // A signal that the caller catches meanwhile is one that came before it had to wait: the operation begins, and what waits then ends at once. It is the kernel's own way;
 // msgsnd(2) looks for signals only where it sleeps, and while it copies the message from memory that does not come, it ends when its process is killed and at nothing else.
 // If the caller is killed, or the connection ends, abandoned is called instead of begin.
-func (c *Call) Later(ready func(gaveUp func() bool), x Canceler, begin, deliver, abandoned func()) {
+func (c *Call) Later(ready func(over <-chan struct{}), x Canceler, begin, deliver, abandoned func()) {
 	call, conn := *c, c.conn
 	p := &pause{interrupted: make(chan struct{})}
 	call.MayWait(p)
@@ -40,9 +40,6 @@ func (c *Call) Later(ready func(gaveUp func() bool), x Canceler, begin, deliver,
 		}
 	})
 }
-
-// laterMax is how many operations are made ready at a time. Whoever holds up some holds up no more than those of the others that have to be made ready too.
-const laterMax = 64
 
 // pause is an operation that has not begun yet.
 type pause struct {
@@ -74,10 +71,19 @@ const (
 )
 
 // whilePaused runs ready, and says whether it has come to its end before the caller or the connection did. A panic of ready is passed on.
-func (c *Call) whilePaused(p *pause, ready func(gaveUp func() bool)) bool {
+func (c *Call) whilePaused(p *pause, ready func(over <-chan struct{})) bool {
 	over, result := make(chan struct{}), make(chan string, 1)
 	defer close(over)
-	go c.prepare(ready, over, result)
+	go func() {
+		panicked := "" // with what, and where
+		defer func() {
+			if v := recover(); v != nil {
+				panicked = fmt.Sprintf("%v\n%s", v, debug.Stack())
+			}
+			result <- panicked
+		}()
+		ready(over)
+	}()
 	interrupted, look := p.interrupted, (<-chan time.Time)(nil)
 	for wait := firstLook; ; {
 		select {
@@ -96,34 +102,6 @@ func (c *Call) whilePaused(p *pause, ready func(gaveUp func() bool)) bool {
 			return false
 		}
 		look, wait = time.After(wait), min(2*wait, lastLooks)
-	}
-}
-
-// prepare runs ready in one of laterMax places, unless over is closed before there is one. The result is empty, or what it panicked with, and where.
-func (c *Call) prepare(ready func(gaveUp func() bool), over <-chan struct{}, result chan<- string) {
-	panicked := ""
-	defer func() {
-		if v := recover(); v != nil {
-			panicked = fmt.Sprintf("%v\n%s", v, debug.Stack())
-		}
-		result <- panicked
-	}()
-	gaveUp := func() bool {
-		select {
-		case <-over:
-			return true
-		default:
-			return false
-		}
-	}
-	select {
-	case c.conn.later <- struct{}{}:
-	case <-over:
-		return
-	}
-	defer func() { <-c.conn.later }()
-	if !gaveUp() {
-		ready(gaveUp)
 	}
 }
 

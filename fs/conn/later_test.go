@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -13,14 +14,19 @@ import (
 // gone is the number of a thread that nobody has.
 const gone = 0
 
-// later makes the operation of a call of the thread tid begin later. The ready of it sends what gaveUp says to looked, and takes from again, twice; began gets a word when it begins.
+// later makes the operation of a call of the thread tid begin later. The ready of it sends whether it is over to looked, and takes from again, twice; began gets a word when it begins.
 func later(conn *Conn, unique uint64, tid int) (looked, again, began chan bool) {
 	x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: unique, Caller: fuse.Caller{Pid: uint32(tid)}}}}
 	looked, again, began = make(chan bool), make(chan bool), make(chan bool, 2)
 	x.call.Later(
-		func(gaveUp func() bool) {
+		func(over <-chan struct{}) {
 			for range 2 {
-				looked <- gaveUp()
+				select {
+				case <-over:
+					looked <- true
+				default:
+					looked <- false
+				}
 				<-again
 			}
 		},
@@ -123,27 +129,24 @@ func TestLaterOfWhoIsGone(t *testing.T) {
 	}
 }
 
-// Those that wait for a place to be made ready are answered as well when they are gone; and the connection ends, whoever is held up.
-func TestLaterWithoutAPlace(t *testing.T) {
-	heldUp := make(chan bool)
-	t.Cleanup(func() { close(heldUp) }) // when the connection has ended
-	c := connected{told: make(chan *Conn, 1)}
-	k := newKernel(t, c, false)
-	conn := <-c.told
-	began := make(chan bool, laterMax+2)
-	for i := range uint64(laterMax + 2) {
-		x := &waitingRead{call: Call{conn: conn, Header: fuse.InHeader{Unique: 100 + i, Caller: fuse.Caller{Pid: gone}}}}
-		x.call.Later(func(func() bool) { <-heldUp }, x, func() { began <- true }, func() {}, x.Cancel())
-	}
-	for i := range uint64(laterMax + 1) {
-		k.interrupt(3, 100+i)
-		if st, _ := k.answer(100 + i); st != unix.EINTR {
-			t.Errorf("%v, want EINTR", st)
-		}
-	}
-	if len(began) > 0 {
-		t.Errorf("%d have begun", len(began))
-	}
+// The connection ends, whoever is held up.
+func TestLaterHeldUp(t *testing.T) {
+	h := heldUp{until: make(chan bool), held: make(chan bool)}
+	t.Cleanup(func() { close(h.until) }) // when the connection has ended
+	k := newKernel(t, h, false)
+	k.send(opREAD, 100, make([]byte, unsafe.Sizeof(fuse.ReadIn{})-unsafe.Sizeof(fuse.InHeader{})))
+	<-h.held
+}
+
+// heldUp is a Handler whose READs are held up before they begin.
+type heldUp struct {
+	handler
+	until, held chan bool
+}
+
+func (h heldUp) Read(c Call, _ *fuse.ReadIn) {
+	x := &waitingRead{c}
+	c.Later(func(<-chan struct{}) { h.held <- true; <-h.until }, x, func() { panic("begun") }, func() {}, x.Cancel())
 }
 
 // A panic of what begins later costs one request an EIO, and what it completed before is told.
@@ -152,7 +155,7 @@ func TestPanicLater(t *testing.T) {
 	k := newKernel(t, c, false)
 	x := &waitingRead{call: Call{conn: <-c.told, Header: fuse.InHeader{Unique: 100}}}
 	delivered := make(chan bool, 1)
-	x.call.Later(func(func() bool) {}, x, func() { panic("later") }, func() { delivered <- true }, func() {})
+	x.call.Later(func(<-chan struct{}) {}, x, func() { panic("later") }, func() { delivered <- true }, func() {})
 	if st, _ := k.answer(100); st != unix.EIO || len(delivered) != 1 {
 		t.Fatalf("%v, want EIO; delivered %d", st, len(delivered))
 	}
@@ -176,7 +179,7 @@ func TestPanicBeforeLater(t *testing.T) {
 	}
 }
 
-func panicsReady(func() bool) { panic("ready") }
+func panicsReady(<-chan struct{}) { panic("ready") }
 
 // Who is to be killed is told from his signals.
 func TestKillPending(t *testing.T) {

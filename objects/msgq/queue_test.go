@@ -365,7 +365,7 @@ func TestLengths(t *testing.T) {
 	for _, at := range []int{0, 64 - headSize, 128 - headSize, 2048 - headSize, page.Size - headSize, page.Size, 2*page.Size - headSize - segSize, 3*page.Size - headSize - 2*segSize, 20000} {
 		for n := max(0, at-2); n <= min(20000, at+2); n++ {
 			s.send(f, "s", raw(5, string(text[:n])))
-			s.receiveOp(f, "r", ReceiveOp{Size: typeSize + n})
+			s.receiveOp(f, "r", ReceiveOp{Size: TypeSize + n})
 			s.log = s.log[1:]
 			s.want("r=5:" + string(text[:n]))
 		}

@@ -44,7 +44,7 @@ func (f *File) Receive(op *ReceiveOp, done *ipc.Completions) {
 	case !f.read:
 		op.Err = syscall.EBADF
 	case op.More:
-	case f.view.Mode == ModeRaw && op.Size < typeSize:
+	case f.view.Mode == ModeRaw && op.Size < TypeSize:
 		op.Err = syscall.EINVAL
 	case f.rest != 0:
 		op.takeRestLocked()
@@ -101,7 +101,7 @@ func (q *Queue) receivedLocked(op *ReceiveOp) {
 func (op *ReceiveOp) holds(n int) bool {
 	switch op.file.view.Mode {
 	case ModeRaw:
-		return n <= op.Size-typeSize
+		return n <= op.Size-TypeSize
 	case ModeStream:
 		return true
 	case ModeLines:
@@ -115,7 +115,7 @@ func (op *ReceiveOp) takeLocked(m page.Ref) bool {
 	q, n := op.file.queue, int(op.file.queue.head(m).ts)
 	switch op.file.view.Mode {
 	case ModeRaw:
-		op.msg, op.N = m, typeSize+n
+		op.msg, op.N = m, TypeSize+n
 		return true
 	case ModeMessage:
 		op.msg, op.N = m, n
@@ -182,7 +182,7 @@ func (op *ReceiveOp) Parts(parts [][]byte) [][]byte {
 	}
 	q := op.file.queue
 	if op.file.view.Mode == ModeRaw {
-		parts = append(parts, q.ns.Arena.Bytes(op.msg)[unsafe.Offsetof(msgMsg{}.mtype):][:typeSize])
+		parts = append(parts, q.ns.Arena.Bytes(op.msg)[unsafe.Offsetof(msgMsg{}.mtype):][:TypeSize])
 	}
 	return q.text(op.msg, parts)
 }

@@ -60,11 +60,11 @@ func (f *File) Send(op *SendOp, done *ipc.Completions) {
 func (q *Queue) sendLocked(op *SendOp, done *ipc.Completions) bool {
 	mtype, text := op.file.view.Selector.sends(), op.Data
 	if op.file.view.Mode == ModeRaw {
-		if len(text) < typeSize {
+		if len(text) < TypeSize {
 			op.Err = syscall.EINVAL
 			return true
 		}
-		mtype, text = nativeLong(text), text[typeSize:]
+		mtype, text = nativeLong(text), text[TypeSize:]
 	}
 	size := len(text)
 	switch {
@@ -93,12 +93,12 @@ func (q *Queue) sendLocked(op *SendOp, done *ipc.Completions) bool {
 	return true
 }
 
-// typeSize is the size of the type before the text with ModeRaw: a long of a 64-bit program.
-const typeSize = int(unsafe.Sizeof(int64(0)))
+// TypeSize is how many bytes the type before the text with ModeRaw has: a long of a 64-bit program.
+const TypeSize = int(unsafe.Sizeof(int64(0)))
 
 // nativeLong is the long that b begins with.
 func nativeLong(b []byte) (n int64) {
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&n)), typeSize), b)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&n)), TypeSize), b)
 	return n
 }
 

@@ -237,8 +237,8 @@ func (s *steps) receiveOp(f *File, name string, op ReceiveOp) *ReceiveOp {
 		if len(b) != x.N {
 			return fmt.Sprintf("%q, which is not %d bytes", b, x.N)
 		}
-		if f.view.Mode == ModeRaw && x.N >= typeSize {
-			return fmt.Sprintf("%d:%s", int64(binary.NativeEndian.Uint64(b)), b[typeSize:])
+		if f.view.Mode == ModeRaw && x.N >= TypeSize {
+			return fmt.Sprintf("%d:%s", int64(binary.NativeEndian.Uint64(b)), b[TypeSize:])
 		}
 		return string(b)
 	}}
