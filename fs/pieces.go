@@ -18,7 +18,7 @@ import (
 // say so: a message would be cut. So whoever might have sent such a one is looked at, in /proc: it waits in its system call for our answer.
 const maxPages = 256
 
-// writers looks at the threads that write. The thread that handles the requests owns it.
+// writers looks at the threads that write. It has one owner; that of FS is of the thread that handles the requests.
 type writers struct {
 	calls taskFiles // /proc/TID/syscall
 	text  [256]byte

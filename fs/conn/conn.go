@@ -9,7 +9,7 @@
 // nothing but parallel copying; in return requests take effect in the order in which the kernel queued them. That makes close(2),
 // whose RELEASE nobody waits for, come before whatever its caller does next, as on a kernel object. The exceptions are what computes for long (gigabytes
 // of memory to give or to free), which a few goroutines do beside (Conn.Background) while its caller waits for the answer, and the few requests of whose caller something has
-// to be found out first, which have a goroutine each until then (Call.Later).
+// to be found out first, which have goroutines of their own until then (Call.Later).
 //
 // Lock: Conn.mu guards the table of waiting calls. It is held while a call is cancelled, so it comes before the locks of objects; nothing
 // takes it while holding one of those, since answers are sent after an object's lock is released.
